@@ -1,0 +1,34 @@
+// Package memstore keeps events in the memory of the process: for tests,
+// examples and caches that may be lost. It does everything that a driver can
+// do, so that a program written against it moves to another store unchanged.
+//
+//	log         position → event, in chunks that never move
+//	streams     name     → versions → positions
+//	categories  name     ┐
+//	types       name     ├→ positions, in order
+//	tags        name     ┘
+//
+// [Open] returns a store, [NewDriver] the driver alone.
+//
+// # Guarantees
+//
+// The log lives as long as the store does, and no longer. Positions are dense
+// unless events are removed, and are never used twice. Events are visible to
+// every reader the moment their append returns, and in the order of their
+// positions: writers take turns.
+//
+// Nothing runs in the background and nothing waits but on channels, and the
+// time is time.Now, so a store may be used inside a testing/synctest bubble.
+//
+// # Memory
+//
+// An event costs its own bytes and about 300 more. What Truncate, Delete and
+// Purge remove is given back when all 256 events that lie beside each other in
+// the log are gone, but its data at once. The names of purged streams are kept
+// for ever, since they must never be used again.
+//
+// # Ownership
+//
+// The driver copies what it is given. What it returns is shared between
+// readers, and must not be modified by them.
+package memstore

@@ -1,0 +1,333 @@
+package memstore
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/levada-go/levada/eventstore/driver"
+)
+
+// NewDriver returns a new, empty driver. It implements every optional
+// interface of package driver. Most callers want [Open].
+func NewDriver() driver.Store {
+	return &store{
+		streams:     map[string]*stream{},
+		categories:  map[string]*category{},
+		types:       index{},
+		tags:        index{},
+		snapshots:   map[string]driver.Snapshot{},
+		checkpoints: map[string]driver.Checkpoint{},
+		leases:      map[string]*driver.Lease{},
+		done:        make(chan struct{}),
+	}
+}
+
+// A store is the driver. Writers hold write for as long as they are at it, so
+// that a function called by AppendWith may read; mu is held only to look at or
+// change what is below it. write is taken before mu.
+type store struct {
+	write sync.Mutex
+
+	mu          sync.RWMutex
+	closed      bool
+	log         log
+	streams     map[string]*stream
+	categories  map[string]*category
+	types, tags index
+	all         directory // but for the streams that start with "$"
+	snapshots   map[string]driver.Snapshot
+	checkpoints map[string]driver.Checkpoint
+	leases      map[string]*driver.Lease // expired ones too, for their fences
+	grown       chan struct{}            // closed by the next append; nil if nobody waits
+
+	done chan struct{} // closed by Close
+}
+
+// A stream knows where its events are.
+type stream struct {
+	name     string
+	category *category
+	version  uint64 // of the last event ever appended
+	// positions has the events that are left: those of the versions up to version.
+	positions []uint64
+	deleted   bool
+	purged    bool
+}
+
+// first returns the version of the first event that is left.
+func (s *stream) first() uint64 { return s.version - uint64(len(s.positions)) + 1 }
+
+// A category has the events and the names of its streams.
+type category struct {
+	posting
+	directory
+}
+
+// Limits says that this process is the only one that writes. Memory is the
+// only limit.
+func (d *store) Limits() driver.Limits { return driver.Limits{Writers: 1, Exclusive: true} }
+
+// As gives the driver itself, as a [driver.Store].
+func (d *store) As(target any) bool {
+	if t, ok := target.(*driver.Store); ok {
+		*t = d
+		return true
+	}
+	return false
+}
+
+// Close forgets nothing, but refuses every later call. It may be called more
+// than once.
+func (d *store) Close() error {
+	d.write.Lock()
+	defer d.write.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.closed {
+		d.closed = true
+		close(d.done)
+	}
+	return nil
+}
+
+// ready returns why a call cannot be served, with mu held.
+func (d *store) ready(ctx context.Context) error {
+	if d.closed {
+		return driver.ErrClosed
+	}
+	return ctx.Err()
+}
+
+// lock takes both locks for a change, unless the call cannot be served.
+func (d *store) lock(ctx context.Context) error {
+	d.write.Lock()
+	d.mu.Lock()
+	if err := d.ready(ctx); err != nil {
+		d.unlock()
+		return err
+	}
+	return nil
+}
+
+func (d *store) unlock() {
+	d.mu.Unlock()
+	d.write.Unlock()
+}
+
+// Append appends a.Events to a.Stream. It copies them.
+func (d *store) Append(ctx context.Context, a driver.Append) driver.Result {
+	if err := d.lock(ctx); err != nil {
+		return driver.Result{Err: err}
+	}
+	defer d.unlock()
+	r := d.append(&a, d.clock())
+	d.wake()
+	return r
+}
+
+// AppendBatch appends each of as in turn. No reader sees part of the batch.
+func (d *store) AppendBatch(ctx context.Context, as []driver.Append) []driver.Result {
+	results := make([]driver.Result, len(as))
+	if err := d.lock(ctx); err != nil {
+		for i := range results {
+			results[i].Err = err
+		}
+		return results
+	}
+	defer d.unlock()
+	now := d.clock()
+	for i := range as {
+		results[i] = d.append(&as[i], now)
+	}
+	d.wake()
+	return results
+}
+
+// AppendWith calls fn before each append can be seen. There is no transaction
+// to take part in, so tx is nil. fn may read the store, which stands as the
+// appends before this one left it, but must not write to it. If fn panics, the
+// appends before that one stand.
+func (d *store) AppendWith(ctx context.Context, as []driver.Append, fn func(tx any, events []driver.Recorded) error) []driver.Result {
+	results := make([]driver.Result, len(as))
+	d.write.Lock()
+	defer d.write.Unlock()
+	d.mu.RLock()
+	err := d.ready(ctx)
+	d.mu.RUnlock()
+	for i := range as {
+		if err != nil {
+			results[i].Err = err
+		} else {
+			results[i] = d.appendWith(&as[i], fn)
+		}
+	}
+	return results
+}
+
+// appendWith is one append of AppendWith, with write held.
+func (d *store) appendWith(a *driver.Append, fn func(tx any, events []driver.Recorded) error) driver.Result {
+	d.mu.RLock()
+	now := d.clock()
+	err := d.check(d.streams[a.Stream], a.Expected)
+	var version uint64
+	if s := d.streams[a.Stream]; s != nil {
+		version = s.version
+	}
+	last := d.log.last
+	d.mu.RUnlock()
+	if err != nil {
+		return driver.Result{Err: err}
+	}
+	events := make([]driver.Recorded, len(a.Events))
+	for i := range a.Events {
+		n := uint64(i) + 1
+		events[i] = driver.Recorded{Event: a.Events[i], Stream: a.Stream, Version: version + n, Position: last + n, Time: now}
+		own(&events[i].Event, slices.Clone(a.Events[i].Data))
+	}
+	if err := fn(nil, events); err != nil {
+		return driver.Result{Err: err}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	// Nobody else can have written since.
+	r := d.append(a, now)
+	d.wake()
+	return r
+}
+
+// clock returns when the next events are recorded: now, but never before those
+// that are there, so that the order of times is the order of positions.
+func (d *store) clock() time.Time {
+	now := time.Now().Round(0).UTC()
+	if now.Before(d.log.now) {
+		return d.log.now
+	}
+	return now
+}
+
+// wake ends every Wait.
+func (d *store) wake() {
+	if d.grown != nil {
+		close(d.grown)
+		d.grown = nil
+	}
+}
+
+// check returns why s, which may be nil, is not as expected.
+func (d *store) check(s *stream, expected int64) error {
+	var version uint64
+	exists := false
+	if s != nil {
+		if s.purged {
+			return driver.ErrStreamDeleted
+		}
+		version, exists = s.version, !s.deleted
+	}
+	switch {
+	case expected == driver.Any,
+		expected == driver.NoStream && !exists,
+		expected == driver.StreamExists && exists,
+		expected > 0 && uint64(expected) == version:
+		return nil
+	}
+	return &driver.ConflictError{Actual: version}
+}
+
+// append is one append, with mu held for writing.
+func (d *store) append(a *driver.Append, now time.Time) driver.Result {
+	s := d.streams[a.Stream]
+	if err := d.check(s, a.Expected); err != nil {
+		return driver.Result{Err: err}
+	}
+	result := driver.Result{Time: now}
+	if len(a.Events) > 0 {
+		s = d.open(s, a.Stream)
+		size := 0
+		for i := range a.Events {
+			size += len(a.Events[i].Data)
+		}
+		data := make([]byte, 0, size)
+		result.Positions = make([]uint64, len(a.Events))
+		for i := range a.Events {
+			result.Positions[i], data = d.add(s, &a.Events[i], data, now)
+		}
+		result.Last = d.log.last
+	}
+	if s != nil {
+		result.Version = s.version
+	}
+	return result
+}
+
+// open returns s ready for an event. If it is nil, there is no stream of that
+// name yet.
+func (d *store) open(s *stream, name string) *stream {
+	if s == nil {
+		s = &stream{name: name}
+		d.streams[name] = s
+		d.enlist(s)
+	}
+	s.deleted = false
+	return s
+}
+
+// enlist makes s known to its category.
+func (d *store) enlist(s *stream) {
+	name := driver.Category(s.name)
+	c := d.categories[name]
+	if c == nil {
+		c = &category{posting: posting{name: name}}
+		d.categories[name] = c
+	}
+	s.category = c
+	c.directory.add(s)
+	if !system(s.name) {
+		d.all.add(s)
+	}
+}
+
+// add appends a copy of e to s, its data to buf.
+func (d *store) add(s *stream, e *driver.Event, buf []byte, now time.Time) (position uint64, rest []byte) {
+	kind := d.types.get(e.Type)
+	r := driver.Recorded{Event: *e, Stream: s.name, Version: s.version + 1, Position: d.log.last + 1, Time: now}
+	r.Type = kind.name
+	start := len(buf)
+	buf = append(buf, e.Data...)
+	own(&r.Event, buf[start:len(buf):len(buf)])
+	d.log.push(&r)
+	s.version = r.Version
+	s.positions = append(s.positions, r.Position)
+	s.category.posting.add(r.Position)
+	kind.add(r.Position)
+	for i, tag := range r.Tags {
+		if !slices.Contains(r.Tags[:i], tag) {
+			d.tags.get(tag).add(r.Position)
+		}
+	}
+	return r.Position, buf
+}
+
+// own makes e share nothing with its caller, given a copy of its data. What is
+// empty becomes nil.
+func own(e *driver.Event, data []byte) {
+	e.Data = nil
+	if len(data) > 0 {
+		e.Data = data
+	}
+	if len(e.Metadata) > 0 {
+		e.Metadata = maps.Clone(e.Metadata)
+	} else {
+		e.Metadata = nil
+	}
+	if len(e.Tags) > 0 {
+		e.Tags = slices.Clone(e.Tags)
+	} else {
+		e.Tags = nil
+	}
+}
+
+// system reports whether a stream must be asked for by name.
+func system(stream string) bool { return stream != "" && stream[0] == '$' }
