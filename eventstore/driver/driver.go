@@ -63,8 +63,8 @@ type Store interface {
 type Append struct {
 	Stream string
 	// Expected is the exact version at which the stream must stand, if positive,
-	// or one of Any, NoStream, StreamExists. A deleted stream counts as absent: NoStream
-	// holds, and so does its exact last version.
+	// or one of Any, NoStream, StreamExists. A deleted stream counts as absent:
+	// NoStream and Any hold; anything else is a conflict with Actual 0.
 	Expected int64
 	Events   []Event
 }
@@ -131,6 +131,9 @@ type StreamInfo struct {
 	First   uint64 // of its first readable event; Version+1 if there is none left
 	// Deleted says that the stream was deleted, and not appended to since.
 	Deleted bool
+	// Origin is the version at which the stream stood when it was last deleted,
+	// 0 if it never was: what it holds now began with the event after it.
+	Origin uint64
 }
 
 // Limits are what an engine can take. Zero means no limit of its own.

@@ -1,0 +1,358 @@
+package eventstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"reflect"
+	"slices"
+	"unicode/utf8"
+
+	"github.com/levada-go/levada/eventstore/driver"
+	"github.com/levada-go/levada/internal/system"
+)
+
+// An Appended says where an append ended.
+type Appended struct {
+	Version  Version  // of the stream, after the last event
+	Position Position // of the last event
+}
+
+// Append appends events to stream, all or none. When it returns nil they are
+// durable to the degree that the driver documents.
+//
+// If the stream is not as expected it returns a *[ConflictError] and nothing was
+// written; unless expected is an exact version or NoStream and the very same
+// events, by their IDs, stand at that place already: then it returns what the append that wrote
+// them returned. If only some of them do, it is ErrDuplicate. That an ID is used in
+// another stream or at another place is not detected.
+//
+// It returns ErrNoEvents for no events, ErrInvalid for names that cannot be
+// stored, ErrUnregistered for Data without a stored name, ErrCodec for Data that
+// cannot be encoded, ErrTooLarge over one of the store's [Limits], ErrDuplicate
+// for the same ID twice, ErrStreamDeleted for a purged stream, and ErrClosed
+// after Close. In all these cases nothing was written.
+//
+// If ctx ends while the append waits for its turn, it is withdrawn and nothing
+// is written. If ctx ends later, Append returns at once an error that is both
+// ctx's and ErrOutcomeUnknown, and the commit goes on.
+func (s *Store) Append(ctx context.Context, stream StreamName, expected Expected, events ...Event) (Appended, error) {
+	if s.opt.Trace.AppendStart != nil {
+		ctx = s.opt.Trace.AppendStart(ctx, AppendInfo{stream, expected, len(events)})
+	}
+	at, err := s.append(ctx, stream, expected, events)
+	if s.opt.Trace.AppendEnd != nil {
+		s.opt.Trace.AppendEnd(ctx, at, err)
+	}
+	return at, err
+}
+
+func (s *Store) append(ctx context.Context, stream StreamName, expected Expected, events []Event) (Appended, error) {
+	a, err := s.prepare(ctx, stream, expected, events)
+	if err != nil {
+		return Appended{}, fmt.Errorf("eventstore: append to %.80q: %w", string(stream), err)
+	}
+	if err := ctx.Err(); err != nil {
+		return Appended{}, err
+	}
+	var res driver.Result
+	if s.writer != nil {
+		res = s.writer.append(ctx, a)
+	} else {
+		res = s.appendDirect(ctx, a)
+	}
+	if res.Err == nil {
+		return Appended{Version(res.Version), Position(res.Last)}, nil
+	}
+	if c, ok := errors.AsType[*driver.ConflictError](res.Err); ok {
+		conflict := &ConflictError{stream, expected, Version(c.Actual)}
+		return s.appendedBefore(ctx, a.Append, conflict)
+	}
+	return Appended{}, fmt.Errorf("eventstore: append to %s: %w", stream, res.Err)
+}
+
+// A prepared append has its events encoded; data keeps their values, for readers in this process.
+type prepared struct {
+	driver.Append
+	data  []any
+	bytes int
+}
+
+func (s *Store) prepare(ctx context.Context, stream StreamName, expected Expected, events []Event) (prepared, error) {
+	var a prepared
+	if s.closing.Load() {
+		return a, ErrClosed
+	}
+	if err := s.writable(ctx, stream); err != nil {
+		return a, err
+	}
+	if expected < StreamExists {
+		return a, fmt.Errorf("%w: expected version is none (%d): want at most %d", ErrInvalid, int64(expected), int64(math.MaxInt64))
+	}
+	switch {
+	case len(events) == 0:
+		return a, ErrNoEvents
+	case len(events) > s.limits.AppendEvents:
+		return a, fmt.Errorf("%w: %d events in one append: more than %d", ErrTooLarge, len(events), s.limits.AppendEvents)
+	}
+	a.Append = driver.Append{Stream: string(stream), Expected: int64(expected), Events: make([]driver.Event, len(events))}
+	a.data = make([]any, len(events))
+	for i := range events {
+		e := &events[i]
+		if err := s.encode(ctx, e, &a.Events[i]); err != nil {
+			return a, err
+		}
+		a.data[i] = e.Data
+		n := a.Events[i].Size()
+		if n > s.limits.EventBytes {
+			return a, fmt.Errorf("%w: a %s of %d bytes: more than %d", ErrTooLarge, a.Events[i].Type, n, s.limits.EventBytes)
+		}
+		if a.bytes += n; a.bytes > s.limits.AppendBytes {
+			return a, fmt.Errorf("%w: an append of more than %d bytes", ErrTooLarge, s.limits.AppendBytes)
+		}
+	}
+	return a, distinct(a.Events)
+}
+
+// writable refuses stream names that users may not append to.
+func (s *Store) writable(ctx context.Context, stream StreamName) error {
+	if err := stream.Validate(); err != nil {
+		return err
+	}
+	if len(stream) > s.limits.NameBytes {
+		return fmt.Errorf("%w: stream name of %d bytes: more than %d", ErrInvalid, len(stream), s.limits.NameBytes)
+	}
+	if stream[0] == '$' && !system.Is(ctx) {
+		return fmt.Errorf("%w: names that start with $ are reserved", ErrInvalid)
+	}
+	return nil
+}
+
+func distinct(events []driver.Event) error {
+	if len(events) <= 8 {
+		for i := range events {
+			for j := range i {
+				if events[i].ID == events[j].ID {
+					return fmt.Errorf("%w: %s twice in one append", ErrDuplicate, ID(events[i].ID))
+				}
+			}
+		}
+		return nil
+	}
+	seen := make(map[[16]byte]struct{}, len(events))
+	for i := range events {
+		if seen[events[i].ID] = struct{}{}; len(seen) != i+1 {
+			return fmt.Errorf("%w: %s twice in one append", ErrDuplicate, ID(events[i].ID))
+		}
+	}
+	return nil
+}
+
+func (s *Store) encode(ctx context.Context, e *Event, out *driver.Event) error {
+	// The engine and readers in this process keep what they are given, while the
+	// caller may go on writing to its own.
+	*out = driver.Event{ID: e.ID, Type: e.Type, Correlation: e.Correlation, Causation: e.Causation}
+	if len(e.Metadata) > 0 {
+		out.Metadata = maps.Clone(e.Metadata)
+	}
+	if len(e.Tags) > 0 {
+		out.Tags = slices.Clone(e.Tags)
+	}
+	if out.ID == (ID{}) {
+		out.ID = NewID()
+	}
+	if r := FromContext(ctx); r != nil && e.Correlation == (ID{}) && e.Causation == (ID{}) {
+		out.Correlation, out.Causation = r.Correlation, r.ID
+	}
+	if err := s.labels(ctx, e); err != nil {
+		return err
+	}
+	if e.Data == nil {
+		return encodeRaw(e, out)
+	}
+	info := s.Types.load().byType[reflect.TypeOf(e.Data)]
+	switch {
+	case info == nil:
+		return fmt.Errorf("%w %T", ErrUnregistered, e.Data)
+	case info.old:
+		return fmt.Errorf("%w %T: it is an old form, kept for reading", ErrUnregistered, e.Data)
+	case e.Type != "" && e.Type != info.name:
+		return fmt.Errorf("%w: %T is stored as %q, not %q", ErrInvalid, e.Data, info.name, e.Type)
+	}
+	out.Type = info.name
+	codec := s.opt.Codecs[0]
+	out.ContentType = codec.ContentType()
+	data, err := marshal(codec, e.Data)
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrCodec, info.name, err)
+	}
+	if s.opt.Verify {
+		if err := verify(codec, info, e.Data, data); err != nil {
+			return err
+		}
+	}
+	if s.opt.Seal != nil {
+		sealing := Event{ID: out.ID, Type: out.Type, Data: e.Data, Metadata: out.Metadata, Tags: out.Tags,
+			Correlation: out.Correlation, Causation: out.Causation, ContentType: out.ContentType}
+		if data, err = s.opt.Seal.Seal(ctx, &sealing, data); err != nil {
+			return fmt.Errorf("seal %s: %w", info.name, err)
+		}
+		out.Metadata, out.Tags = sealing.Metadata, sealing.Tags
+	}
+	out.Data = data
+	return nil
+}
+
+// marshal turns a panic in a user's marshaller into an error, so that it fails
+// one append and not a whole queue.
+func marshal(c Codec, v any) (data []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			data, err = nil, fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return c.Marshal(v)
+}
+
+func verify(c Codec, info *typeInfo, v any, data []byte) error {
+	p := reflect.New(info.rt)
+	if err := c.Unmarshal(data, p.Interface()); err != nil {
+		return fmt.Errorf("%w: %s does not survive encoding: %w", ErrCodec, info.name, err)
+	}
+	if got := p.Elem().Interface(); !reflect.DeepEqual(got, v) {
+		return fmt.Errorf("%w: %s does not survive encoding: %+v became %+v", ErrCodec, info.name, v, got)
+	}
+	return nil
+}
+
+func encodeRaw(e *Event, out *driver.Event) error {
+	if e.Raw == nil {
+		return fmt.Errorf("%w: an event with neither Data nor Raw", ErrInvalid)
+	}
+	if err := validName("type", e.Type); err != nil {
+		return err
+	}
+	if err := validText("content type", e.ContentType); err != nil {
+		return err
+	}
+	out.Data, out.ContentType = append([]byte{}, e.Raw...), e.ContentType
+	return nil
+}
+
+// labels checks what is stored beside the data.
+func (s *Store) labels(ctx context.Context, e *Event) error {
+	for k, v := range e.Metadata {
+		switch {
+		case k == "" || !utf8.ValidString(k) || !utf8.ValidString(v):
+			return fmt.Errorf("%w: metadata %.40q: want a key that is not empty, and valid UTF-8", ErrInvalid, k)
+		case k[0] == '$' && !system.Is(ctx):
+			return fmt.Errorf("%w: metadata %.40q: keys that start with $ are reserved", ErrInvalid, k)
+		}
+	}
+	for i, t := range e.Tags {
+		if err := validName("tag", t); err != nil {
+			return err
+		}
+		for _, u := range e.Tags[:i] {
+			if t == u {
+				return fmt.Errorf("%w: tag %.40q twice on one event", ErrInvalid, t)
+			}
+		}
+	}
+	return nil
+}
+
+// appendedBefore decides whether a conflict is the echo of the same append.
+func (s *Store) appendedBefore(ctx context.Context, a driver.Append, conflict *ConflictError) (Appended, error) {
+	after := uint64(0)
+	switch {
+	case a.Expected > 0:
+		after = uint64(a.Expected)
+	case a.Expected != driver.NoStream:
+		return Appended{}, conflict
+	}
+	if uint64(conflict.Actual) <= after {
+		return Appended{}, conflict
+	}
+	if a.Expected == driver.NoStream {
+		// What there is now began after the last deletion.
+		info, err := s.d.Stream(ctx, a.Stream)
+		if err != nil {
+			return Appended{}, conflict
+		}
+		after = info.Origin
+	}
+	have, err := s.d.ReadStream(ctx, a.Stream, after, driver.Forward, len(a.Events))
+	if err != nil {
+		return Appended{}, conflict
+	}
+	stored := make(map[[16]byte]int, len(have))
+	for i := range have {
+		stored[have[i].ID] = i
+	}
+	same, some := len(have) == len(a.Events), false
+	for i := range a.Events {
+		j, ok := stored[a.Events[i].ID]
+		some = some || ok
+		same = same && ok && i == j
+	}
+	switch {
+	case same:
+		last := have[len(have)-1]
+		return Appended{Version(last.Version), Position(last.Position)}, nil
+	case some:
+		return Appended{}, fmt.Errorf("eventstore: append to %s: %w: some of its events are stored already", a.Stream, ErrDuplicate)
+	}
+	return Appended{}, conflict
+}
+
+// appendDirect appends on a driver that commits each append by itself.
+func (s *Store) appendDirect(ctx context.Context, a prepared) driver.Result {
+	s.direct.RLock()
+	if s.closing.Load() {
+		s.direct.RUnlock()
+		return driver.Result{Err: ErrClosed}
+	}
+	return await(ctx, func(ctx context.Context) driver.Result {
+		defer s.direct.RUnlock()
+		res := s.d.Append(ctx, a.Append)
+		s.appended(&a, &res)
+		return res
+	})
+}
+
+// await runs fn, which must not be interrupted, so that a caller whose ctx ends
+// is told at once: on the caller's goroutine if ctx cannot end, else on another.
+func await(ctx context.Context, fn func(context.Context) driver.Result) driver.Result {
+	through := context.WithoutCancel(ctx)
+	if ctx.Done() == nil {
+		return fn(through)
+	}
+	done := make(chan driver.Result, 1)
+	go func() { done <- fn(through) }()
+	select {
+	case res := <-done:
+		return res
+	case <-ctx.Done():
+		return driver.Result{Err: unknown(ctx)}
+	}
+}
+
+// unknown is the error of a caller that left while its append was in the driver.
+func unknown(ctx context.Context) error {
+	return fmt.Errorf("%w: %w", ErrOutcomeUnknown, ctx.Err())
+}
+
+// appended spreads the news of an append that the driver has made.
+func (s *Store) appended(a *prepared, res *driver.Result) {
+	if res.Err != nil {
+		return
+	}
+	if n := len(res.Positions); n > 0 {
+		res.Last = res.Positions[n-1]
+	}
+	s.changed(StreamName(a.Stream), Version(res.Version))
+	s.tail.appended(a, res)
+}

@@ -1,0 +1,138 @@
+package eventstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/levada-go/levada/eventstore/driver"
+)
+
+// A Query selects events by type and tag: those that match any of its items. An
+// empty Query selects everything.
+type Query []Item
+
+// An Item matches events of any of Types that bear all of Tags. An empty field
+// matches everything.
+type Item struct{ Types, Tags []string }
+
+// A TagStore appends under conditions that span streams (a "dynamic consistency
+// boundary", https://dcb.events).
+type TagStore struct {
+	s *Store
+	d driver.Conditional
+}
+
+// Tags returns s as a TagStore, or an ErrUnsupported if its driver cannot be
+// one. Call it when wiring, so that the answer comes at startup.
+func (s *Store) Tags() (*TagStore, error) {
+	d, ok := s.d.(driver.Conditional)
+	if !ok {
+		return nil, fmt.Errorf("eventstore: conditional append: %w", ErrUnsupported)
+	}
+	return &TagStore{s, d}, nil
+}
+
+// items is q for the driver, with the names of old forms that may become what it selects.
+func (t *TagStore) items(q Query) []driver.QueryItem {
+	tab := t.s.Types.load()
+	out := make([]driver.QueryItem, len(q))
+	for i, it := range q {
+		out[i] = driver.QueryItem{Types: tab.sources(it.Types), Tags: it.Tags}
+	}
+	return out
+}
+
+// Read returns the events q selects after a position, up to the present head, in
+// order of their positions. The last batch's Position is what to append after;
+// there is always at least one batch, and the last one may be empty.
+func (t *TagStore) Read(ctx context.Context, q Query, after Position) iter.Seq2[Batch[*Recorded], error] {
+	return func(yield func(Batch[*Recorded], error) bool) {
+		items := t.items(q)
+		for {
+			stored, scanned, err := t.d.Query(ctx, items, uint64(after), t.s.opt.PageSize)
+			if err != nil {
+				yield(Batch[*Recorded]{}, fmt.Errorf("eventstore: query: %w", err))
+				return
+			}
+			b := Batch[*Recorded]{t.s.decodePage(ctx, stored, driver.Forward), max(after, Position(scanned))}
+			if !yield(b, nil) || b.Position == after {
+				return
+			}
+			after = b.Position
+		}
+	}
+}
+
+// To says which stream an event goes to.
+type To struct {
+	Stream StreamName
+	Event
+}
+
+// Append appends events, each at the end of its stream and all or none, unless
+// one that unless selects lies after a position: then it returns an ErrConflict
+// and nothing was written. Other errors are those of [Store.Append].
+func (t *TagStore) Append(ctx context.Context, unless Query, after Position, events ...To) (Position, error) {
+	pos, err := t.append(ctx, unless, after, events)
+	if c, ok := errors.AsType[*driver.ConflictError](err); ok {
+		return 0, fmt.Errorf("%w: an event that matches lies at position %d, after %d", ErrConflict, c.Actual, after)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("eventstore: conditional append: %w", err)
+	}
+	return pos, nil
+}
+
+func (t *TagStore) append(ctx context.Context, unless Query, after Position, events []To) (Position, error) {
+	s := t.s
+	switch {
+	case s.closing.Load():
+		return 0, ErrClosed
+	case len(events) == 0:
+		return 0, ErrNoEvents
+	case len(events) > s.limits.AppendEvents:
+		return 0, fmt.Errorf("%w: %d events in one append: more than %d", ErrTooLarge, len(events), s.limits.AppendEvents)
+	}
+	out := make([]driver.StreamEvent, len(events))
+	plain := make([]driver.Event, len(events))
+	for i := range events {
+		e := &events[i]
+		if err := s.writable(ctx, e.Stream); err != nil {
+			return 0, err
+		}
+		out[i].Stream = string(e.Stream)
+		if err := s.encode(ctx, &e.Event, &out[i].Event); err != nil {
+			return 0, err
+		}
+		if n := out[i].Size(); n > s.limits.EventBytes {
+			return 0, fmt.Errorf("%w: a %s of %d bytes: more than %d", ErrTooLarge, out[i].Type, n, s.limits.EventBytes)
+		}
+		plain[i] = out[i].Event
+	}
+	if err := distinct(plain); err != nil {
+		return 0, err
+	}
+	items := t.items(unless)
+	s.direct.RLock()
+	if s.closing.Load() {
+		s.direct.RUnlock()
+		return 0, ErrClosed
+	}
+	res := await(ctx, func(ctx context.Context) driver.Result {
+		defer s.direct.RUnlock()
+		res := t.d.AppendIf(ctx, items, uint64(after), out)
+		if res.Err == nil {
+			if n := len(res.Positions); n > 0 {
+				res.Last = res.Positions[n-1]
+			}
+			for i := range events {
+				s.changed(events[i].Stream, 0)
+			}
+			s.tail.poke()
+		}
+		return res
+	})
+	return Position(res.Last), res.Err
+}

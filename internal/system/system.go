@@ -1,0 +1,13 @@
+// Package system marks what the library does on its own behalf: only a context
+// made here may write to streams, or under metadata keys, that start with "$".
+package system
+
+import "context"
+
+type key struct{}
+
+// Context returns a context whose appends may use reserved names.
+func Context(ctx context.Context) context.Context { return context.WithValue(ctx, key{}, true) }
+
+// Is reports whether ctx was made by Context.
+func Is(ctx context.Context) bool { return ctx.Value(key{}) != nil }
