@@ -39,3 +39,8 @@ func (f *Filter) driver() driver.Filter {
 	}
 	return d
 }
+
+// matchType reports whether f selects r by its type, as stored or as read.
+func (f *Filter) matchType(r *Recorded) bool {
+	return len(f.Types) == 0 || slices.Contains(f.Types, r.Type) || r.stored != "" && slices.Contains(f.Types, r.stored)
+}

@@ -244,14 +244,12 @@ func (s *Store) matching(f Filter, events []*Recorded) []*Recorded {
 	if len(f.Types) == 0 || len(s.Types.load().upcasts) == 0 {
 		return events
 	}
-	return slices.DeleteFunc(events, func(r *Recorded) bool {
-		return !slices.Contains(f.Types, r.Type) && (r.stored == "" || !slices.Contains(f.Types, r.stored))
-	})
+	return slices.DeleteFunc(events, func(r *Recorded) bool { return !f.matchType(r) })
 }
 
 func (s *Store) decodePage(ctx context.Context, stored []driver.Recorded, dir driver.Direction) []*Recorded {
 	events := s.decoder.page(ctx, stored, make([]*Recorded, 0, len(stored)))
-	if dir == driver.Backward && len(events) != len(stored) {
+	if dir == driver.Backward {
 		// The parts of one event go backward too.
 		for i := 0; i < len(events); {
 			j := i + 1
