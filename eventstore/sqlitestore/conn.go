@@ -3,6 +3,7 @@ package sqlitestore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"sync"
 	"time"
@@ -30,12 +31,20 @@ func openConn(path string, flags sqlite.OpenFlags, pragmas ...string) (*conn, er
 		return nil, err
 	}
 	sc.SetBusyTimeout(busyTimeout)
-	for _, p := range pragmas {
-		if err := sqlitex.ExecuteTransient(sc, "PRAGMA "+p, nil); err != nil {
-			return nil, errors.Join(err, sc.Close())
+	c := &conn{Conn: sc, strings: make(map[string]string), scratch: make([]byte, 512)}
+	if err := c.pragmas(pragmas...); err != nil {
+		return nil, errors.Join(err, sc.Close())
+	}
+	return c, nil
+}
+
+func (c *conn) pragmas(list ...string) error {
+	for _, p := range list {
+		if err := sqlitex.ExecuteTransient(c.Conn, "PRAGMA "+p, nil); err != nil {
+			return fmt.Errorf("%s: %w", p, err)
 		}
 	}
-	return &conn{Conn: sc, strings: make(map[string]string), scratch: make([]byte, 512)}, nil
+	return nil
 }
 
 // busyTimeout is how long a statement waits for a lock that a tool beside us,

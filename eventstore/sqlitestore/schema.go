@@ -85,7 +85,7 @@ INSERT OR IGNORE INTO tag_index
 
 // The views are for people with a shell. They read the log itself, so they are
 // right whether or not the indexes have caught up.
-const schemaViews = `
+var schemaViews = `
 DROP VIEW IF EXISTS event_log;
 CREATE VIEW event_log AS SELECT
 	position, stream, version, type,

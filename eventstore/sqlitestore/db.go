@@ -1,0 +1,74 @@
+package sqlitestore
+
+import (
+	"context"
+	"sync"
+
+	"zombiezen.com/go/sqlite"
+)
+
+// A DB is the store's own file, for those who want more of it than the portable
+// type gives. Ask for it with As:
+//
+//	var db *sqlitestore.DB
+//	if store.As(&db) {
+//		err := db.Read(ctx, func(c *sqlite.Conn) error { … SELECT … FROM event_log … })
+//	}
+type DB struct {
+	store *store
+
+	mu    sync.Mutex
+	files map[string]*modelFile // read models beside the log, by path
+}
+
+// Path returns the path of the database file.
+func (db *DB) Path() string { return db.store.path }
+
+// Read calls fn with a connection that can only read, in one read transaction.
+// The views event_log, stream_list, category_list, lease_list and store_info
+// are made to be read; the tables may change from one version to the next.
+// c must not be used after fn has returned, nor its transaction be ended. A
+// transaction that is open for long keeps the write-ahead log from being emptied.
+// When ctx ends, so does the statement under way.
+func (db *DB) Read(ctx context.Context, fn func(c *sqlite.Conn) error) error {
+	if err := db.store.gate.enter(); err != nil {
+		return err
+	}
+	defer db.store.gate.leave()
+	return db.store.pool.lend(ctx, fn)
+}
+
+// lend calls fn in a read transaction of a connection that can only read.
+func (p *pool) lend(ctx context.Context, fn func(c *sqlite.Conn) error) (err error) {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c, err := p.get(ctx)
+	if err != nil {
+		return err
+	}
+	ok := false
+	defer func() {
+		c.SetInterrupt(nil)
+		// fn may have panicked, or left a statement open.
+		if ok && c.CheckReset() == "" && (c.AutocommitEnabled() || c.exec(stRollback) == nil) {
+			p.put(c)
+		} else {
+			p.drop(c)
+		}
+	}()
+	c.SetInterrupt(ctx.Done())
+	if err := c.exec(stBegin); err != nil {
+		return err
+	}
+	err = fn(c.Conn)
+	ok = true
+	return err
+}
+
+// close closes the files of read models.
+func (db *DB) close() error {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return nil
+}

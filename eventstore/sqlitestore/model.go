@@ -1,0 +1,3 @@
+package sqlitestore
+
+type modelFile struct{}
