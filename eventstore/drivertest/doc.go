@@ -1,0 +1,27 @@
+// Package drivertest is the conformance suite for event store drivers. A
+// driver's tests call [Run]; a driver that passes may be used wherever another
+// is.
+//
+//	driver's test ── Harness{Open, Reopen} ──► Run
+//	                                            ├── Append, ReadStream, ReadAll, Wait …   every driver
+//	                                            ├── Batch, Delete, Lease, Conditional …   skipped if the driver cannot
+//	                                            └── Model                                 random histories against a plain model
+//
+// Each subtest is one sentence of the contracts in package driver. What a
+// driver cannot do is a skipped subtest that says so.
+//
+//	func TestConformance(t *testing.T) {
+//		drivertest.Run(t, drivertest.Harness{Open: open, Reopen: reopen})
+//	}
+//
+// The suite makes no assumption about how positions are numbered, other than
+// the contract's: they increase, and may have gaps. It passes to the driver only
+// positions that the driver gave out. It never sleeps to let something happen:
+// it asks again until it has.
+//
+// # Random histories
+//
+// The Model subtest uses pgregory.net/rapid, whose flags apply: -rapid.checks
+// is the number of histories, -rapid.steps their length, -rapid.seed repeats
+// one that failed.
+package drivertest
