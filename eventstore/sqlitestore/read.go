@@ -2,6 +2,7 @@ package sqlitestore
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -89,11 +90,11 @@ func (s *store) ReadStream(ctx context.Context, stream string, from uint64, dir 
 			return err
 		}
 		p := newPage(len(positions))
-		for i, pos := range positions {
-			if i%256 == 255 && ctx.Err() != nil {
-				return ctx.Err()
+		for chunk := range slices.Chunk(positions, fetchRows) {
+			if err := ctx.Err(); err != nil {
+				return err
 			}
-			if _, err := c.fetch(p, pos, nil); err != nil {
+			if err := c.fetch(chunk, func(st *sqlite.Stmt) (bool, error) { return true, c.recorded(st, p, nil) }); err != nil {
 				return err
 			}
 		}
@@ -297,7 +298,7 @@ func (q *scan) log(ctx context.Context, lo, hi uint64) (more bool, err error) {
 			return false, err
 		}
 		q.scanned = uint64(st.ColumnInt64(0))
-		if _, err := q.conn.recorded(st, q.page, q); err != nil {
+		if err := q.conn.recorded(st, q.page, q); err != nil {
 			return false, err
 		}
 	}
@@ -338,17 +339,25 @@ func (q *scan) index(ctx context.Context, lo, hi uint64) (more bool, err error) 
 		}
 	}
 	q.page = newPage(min(q.limit, 1024, len(all)))
-	for i, p := range all {
+	for chunk := range slices.Chunk(all, fetchRows) {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
 		if q.full() {
 			return true, nil
 		}
-		if i%256 == 255 && ctx.Err() != nil {
-			return false, ctx.Err()
-		}
-		if _, err := q.conn.fetch(q.page, p, q); err != nil {
+		if err := q.conn.fetch(chunk, func(st *sqlite.Stmt) (bool, error) {
+			if q.full() {
+				return false, nil
+			}
+			q.scanned = uint64(st.ColumnInt64(0))
+			return true, q.conn.recorded(st, q.page, q)
+		}); err != nil {
 			return false, err
 		}
-		q.scanned = p
+	}
+	if q.full() {
+		return true, nil
 	}
 	if more {
 		if q.scanned = hi; q.dir == driver.Backward {
@@ -460,42 +469,50 @@ func (p *page) bytesOf(st *sqlite.Stmt, col int) []byte {
 	return b
 }
 
-// fetch adds the event at a position to the page, if there is one and it
-// matches.
-func (c *conn) fetch(p *page, position uint64, q *scan) (added bool, err error) {
+// fetch calls fn for the rows of eventColumns at the positions, at most
+// fetchRows of them, in their order, until it returns false. A position without
+// an event is passed over.
+func (c *conn) fetch(positions []uint64, fn func(*sqlite.Stmt) (bool, error)) error {
 	st, err := c.stmt(stFetch)
 	if err != nil {
-		return false, err
+		return err
 	}
-	st.BindInt64(1, int64(position))
-	ok, err := st.Step()
-	if err != nil {
-		return false, err
-	}
-	if ok {
-		if added, err = c.recorded(st, p, q); err != nil {
-			_ = st.Reset()
-			return false, err
+	for i := range fetchRows {
+		if i < len(positions) {
+			st.BindInt64(i+1, int64(positions[i]))
+		} else {
+			st.BindNull(i + 1)
 		}
 	}
-	return added, st.Reset()
+	for {
+		ok, err := st.Step()
+		if err != nil {
+			return err
+		}
+		if ok {
+			ok, err = fn(st)
+		}
+		if !ok || err != nil {
+			return errors.Join(err, st.Reset())
+		}
+	}
 }
 
 // recorded adds the event in a row of eventColumns to the page, if it matches.
-func (c *conn) recorded(st *sqlite.Stmt, p *page, q *scan) (added bool, err error) {
+func (c *conn) recorded(st *sqlite.Stmt, p *page, q *scan) (err error) {
 	stream, typ := c.text(st, 4), c.text(st, 5)
 	var tags []string
 	if q == nil || q.tags {
 		if tags, err = tagsOf(st); err != nil {
-			return false, err
+			return err
 		}
 	}
 	if q != nil && !q.match(stream, typ, tags) {
-		return false, nil
+		return nil
 	}
 	if q != nil && !q.tags {
 		if tags, err = tagsOf(st); err != nil {
-			return false, err
+			return err
 		}
 	}
 	p.events = append(p.events, driver.Recorded{})
@@ -512,13 +529,13 @@ func (c *conn) recorded(st *sqlite.Stmt, p *page, q *scan) (added bool, err erro
 	st.ColumnBytes(8, r.Causation[:])
 	if n := st.ColumnLen(10); n > 0 {
 		if r.Metadata, err = parseObject(st.ColumnText(10)); err != nil {
-			return false, err
+			return err
 		}
 		p.bytes += n
 	}
 	r.Data = p.bytesOf(st, 11)
 	p.bytes += len(r.Type) + len(r.Stream) + 3*16
-	return true, nil
+	return nil
 }
 
 func tagsOf(st *sqlite.Stmt) ([]string, error) {

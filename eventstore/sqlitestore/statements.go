@@ -1,5 +1,7 @@
 package sqlitestore
 
+import "strings"
+
 // A statement is prepared once a connection, when it is first needed.
 type statement int
 
@@ -72,6 +74,10 @@ const (
 // eventColumns are read by conn.recorded, in this order.
 const eventColumns = "e.position, e.version, e.created, e.event_id, e.stream, e.type, e.content_type, e.correlation, e.causation, e.tags, e.metadata, e.data"
 
+// fetchRows is how many positions one run of stFetch looks up, in the order in
+// which they are bound; running a statement costs more than a row does.
+const fetchRows = 64
+
 var statements = [numStatements]string{
 	stBegin:      "BEGIN",
 	stBeginWrite: "BEGIN IMMEDIATE",
@@ -104,7 +110,7 @@ var statements = [numStatements]string{
 
 	stScan:     "SELECT " + eventColumns + " FROM events e WHERE e.position > ?1 AND e.position <= ?2 ORDER BY e.position",
 	stScanBack: "SELECT " + eventColumns + " FROM events e WHERE e.position > ?1 AND e.position <= ?2 ORDER BY e.position DESC",
-	stFetch:    "SELECT " + eventColumns + " FROM events e WHERE e.position = ?1",
+	stFetch:    "SELECT " + eventColumns + " FROM (VALUES" + strings.Repeat("(?),", fetchRows-1) + "(?)) p CROSS JOIN events e ON e.position = p.column1",
 
 	// Each gives positions in (?2, ?3], at most ?4 of them.
 	stStreamUp:     "SELECT position FROM stream_index WHERE stream_id = ?1 AND version > ?2 AND version <= ?3 ORDER BY version LIMIT ?4",
