@@ -160,7 +160,7 @@ func testDelete(g *group) {
 			require.NoError(f, d.Delete(f.ctx, c.stream, c.expected))
 			f.readable("a-1", true)
 			f.readable("a-10", false, upTo(5)...)
-			require.Equal(f, driver.StreamInfo{Name: "a-1", Version: 10, First: 11, Deleted: true}, f.info("a-1"))
+			require.Equal(f, driver.StreamInfo{Name: "a-1", Version: 10, First: 11, Deleted: true, Origin: 10}, f.info("a-1"))
 		})
 	}
 
@@ -171,7 +171,7 @@ func testDelete(g *group) {
 	}{
 		{"takes Any", driver.Any, true},
 		{"takes NoStream", driver.NoStream, true},
-		{"takes its exact last version", 10, true},
+		{"refuses its last version", 10, false},
 		{"refuses StreamExists", driver.StreamExists, false},
 		{"refuses a lower version", 9, false},
 		{"refuses a higher version", 11, false},
@@ -181,13 +181,13 @@ func testDelete(g *group) {
 			require.NoError(f, d.Delete(f.ctx, "a-1", driver.Any))
 			if !c.ok {
 				f.unchanged([]string{"a-1"}, func() {
-					f.conflicts(f.try("a-1", c.expected, events(2)...).Err)
+					f.conflict(f.try("a-1", c.expected, events(2)...).Err, 0)
 				})
 				return
 			}
 			require.Equal(f, uint64(12), f.append("a-1", c.expected, events(2)...).Version, "versions are never used again")
 			f.readable("a-1", true, 11, 12)
-			require.Equal(f, driver.StreamInfo{Name: "a-1", Version: 12, First: 11}, f.info("a-1"))
+			require.Equal(f, driver.StreamInfo{Name: "a-1", Version: 12, First: 11, Origin: 10}, f.info("a-1"))
 			f.conflict(f.try("a-1", driver.NoStream, events(1)...).Err, 12)
 			require.Equal(f, uint64(13), f.append("a-1", driver.StreamExists, events(1)...).Version)
 		})
@@ -198,7 +198,6 @@ func testDelete(g *group) {
 		require.NoError(f, d.Delete(f.ctx, "a-1", driver.Any))
 		f.unchanged([]string{"a-1"}, func() {
 			require.NoError(f, d.Delete(f.ctx, "a-1", driver.Any))
-			require.NoError(f, d.Delete(f.ctx, "a-1", 10))
 		})
 	})
 
@@ -207,6 +206,7 @@ func testDelete(g *group) {
 		for round := range 4 {
 			require.Equal(f, uint64(3*round+3), f.append("a-1", driver.NoStream, events(3)...).Version)
 			f.readable("a-1", true, upTo(3*round + 3)[3*round:]...)
+			require.Equal(f, uint64(3*round), f.info("a-1").Origin, "where it stood when it was last deleted")
 			require.NoError(f, d.Delete(f.ctx, "a-1", int64(3*round+3)))
 			f.readable("a-1", true)
 		}
@@ -218,7 +218,7 @@ func testDelete(g *group) {
 		require.NoError(f, d.Truncate(f.ctx, "a-1", 5))
 		require.NoError(f, d.Truncate(f.ctx, "a-1", 11))
 		require.Error(f, d.Truncate(f.ctx, "a-1", 12))
-		require.Equal(f, driver.StreamInfo{Name: "a-1", Version: 10, First: 11, Deleted: true}, f.info("a-1"))
+		require.Equal(f, driver.StreamInfo{Name: "a-1", Version: 10, First: 11, Deleted: true, Origin: 10}, f.info("a-1"))
 	})
 
 	g.test("a purged stream is gone for every reader, and for good", func(f *fixture) {

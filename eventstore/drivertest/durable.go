@@ -102,8 +102,8 @@ func testDurable(g *group) {
 		f.readable("again-1", true, 7, 8)
 		f.logged("purged-1", false)
 		require.Equal(f, driver.StreamInfo{Name: "cut-1", Version: 6, First: 4}, f.info("cut-1"))
-		require.Equal(f, driver.StreamInfo{Name: "deleted-1", Version: 6, First: 7, Deleted: true}, f.info("deleted-1"))
-		require.Equal(f, driver.StreamInfo{Name: "again-1", Version: 8, First: 7}, f.info("again-1"))
+		require.Equal(f, driver.StreamInfo{Name: "deleted-1", Version: 6, First: 7, Deleted: true, Origin: 6}, f.info("deleted-1"))
+		require.Equal(f, driver.StreamInfo{Name: "again-1", Version: 8, First: 7, Origin: 6}, f.info("again-1"))
 		for _, name := range []string{"purged-1", "never-1"} {
 			require.ErrorIs(f, f.try(name, driver.Any, events(1)...).Err, driver.ErrStreamDeleted)
 		}

@@ -57,9 +57,10 @@ type entry struct {
 
 // A line is a stream of the model.
 type line struct {
-	version, first  uint64
-	deleted, purged bool
-	entries         []*entry // all that ever were, by version
+	version, first uint64
+	origin         uint64 // the version at the last deletion
+	purged         bool
+	entries        []*entry // all that ever were, by version
 }
 
 // The pools are small, so that what is drawn meets what is there. Events of
@@ -157,7 +158,7 @@ func (w *world) drawExpected(t *rapid.T, stream string) int64 {
 
 // holds says whether a stream is as expected, and if not, what the error may be.
 func (l *line) holds(expected int64) bool {
-	exists := l.version > 0 && !l.deleted
+	exists := l.version > l.origin
 	switch expected {
 	case driver.Any:
 		return true
@@ -166,7 +167,7 @@ func (l *line) holds(expected int64) bool {
 	case driver.StreamExists:
 		return exists
 	}
-	return l.version > 0 && uint64(expected) == l.version
+	return exists && uint64(expected) == l.version
 }
 
 // refused checks err, of a write to a stream that is not as expected.
@@ -178,8 +179,10 @@ func (l *line) refused(t *rapid.T, err error) {
 	var conflict *driver.ConflictError
 	require.Error(t, err)
 	require.True(t, errors.As(err, &conflict), "want a *ConflictError, have %v", err)
-	if !l.deleted || conflict.Actual != 0 {
+	if l.version > l.origin {
 		require.Equal(t, l.version, conflict.Actual)
+	} else {
+		require.Zero(t, conflict.Actual, "there is no such stream, or it was deleted")
 	}
 }
 
@@ -226,7 +229,6 @@ func (w *world) record(t *rapid.T, stream string, e driver.Event, position uint6
 		require.False(t, r.Time.Before(w.log[n-1].Time), "time goes on")
 	}
 	l.version++
-	l.deleted = false
 	x := &entry{Recorded: driver.Recorded{Event: stored(e), Stream: stream, Version: l.version, Position: position, Time: r.Time}}
 	l.entries = append(l.entries, x)
 	w.log = append(w.log, x)
@@ -300,16 +302,17 @@ func (w *world) readAll(t *rapid.T) {
 		Categories: some(t, poolCategory, 2, "categories"),
 		Types:      some(t, append([]string{"sys"}, poolTypes...), 2, "types"),
 	}
+	filter.System = rapid.IntRange(0, 3).Draw(t, "system") == 0
 	// Most filters name one thing.
 	switch rapid.IntRange(0, 4).Draw(t, "filter") {
 	case 0:
-		filter = driver.Filter{}
+		filter = driver.Filter{System: filter.System}
 	case 1:
 		filter = driver.Filter{Streams: filter.Streams}
 	case 2:
 		filter = driver.Filter{Categories: filter.Categories}
 	case 3:
-		filter = driver.Filter{Types: filter.Types}
+		filter = driver.Filter{Types: filter.Types, System: filter.System}
 	}
 	dir := rapid.SampledFrom([]driver.Direction{driver.Forward, driver.Backward}).Draw(t, "direction")
 	limit := rapid.IntRange(1, 12).Draw(t, "limit")
@@ -453,7 +456,8 @@ func (w *world) delete(t *rapid.T) {
 	stream := rapid.SampledFrom(poolStreams).Draw(t, "stream")
 	expected := w.drawExpected(t, stream)
 	l := w.line(stream)
-	if l.version == 0 && l.holds(expected) && !l.purged || l.deleted && !l.holds(expected) {
+	absent := l.version == l.origin && !l.purged
+	if absent && l.version == 0 && l.holds(expected) || absent && l.version > 0 && expected != driver.Any {
 		return // no contract says what becomes of it
 	}
 	err := w.d.(driver.Deleter).Delete(w.ctx, stream, expected)
@@ -466,7 +470,7 @@ func (w *world) delete(t *rapid.T) {
 		l.entries[l.first-1].deleted = true
 		l.first++
 	}
-	l.deleted = true
+	l.origin = l.version
 }
 
 func (w *world) purge(t *rapid.T) {
@@ -490,7 +494,7 @@ func (w *world) info(stream string) driver.StreamInfo {
 	if l == nil || l.version == 0 {
 		return driver.StreamInfo{Name: stream}
 	}
-	return driver.StreamInfo{Name: stream, Version: l.version, First: l.first, Deleted: l.deleted}
+	return driver.StreamInfo{Name: stream, Version: l.version, First: l.first, Deleted: l.origin == l.version, Origin: l.origin}
 }
 
 func (w *world) list(t *rapid.T) {

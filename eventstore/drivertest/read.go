@@ -123,7 +123,7 @@ func match(filter driver.Filter, e logged) bool {
 		}
 	}
 	selects := func(list []string, v string) bool { return len(list) == 0 || slices.Contains(list, v) }
-	if e.stream[0] == '$' && len(filter.Streams)+len(filter.Categories) == 0 {
+	if e.stream[0] == '$' && !filter.System && len(filter.Streams)+len(filter.Categories) == 0 {
 		return false
 	}
 	return selects(filter.Streams, e.stream) && selects(filter.Categories, category) && selects(filter.Types, e.typ)
@@ -155,6 +155,10 @@ func testReadAll(g *group) {
 		filter driver.Filter
 	}{
 		{"everything but the streams of the system", driver.Filter{}},
+		{"everything with the streams of the system", driver.Filter{System: true}},
+		{"a type with the streams of the system", driver.Filter{Types: s{"opened"}, System: true}},
+		{"one stream, whether those of the system are asked for or not", driver.Filter{Streams: s{"a-1"}, System: true}},
+		{"one category, whether those of the system are asked for or not", driver.Filter{Categories: s{"a"}, System: true}},
 		{"one stream", driver.Filter{Streams: s{"a-1"}}},
 		{"several streams", driver.Filter{Streams: s{"b-1", "a-2", "c-1"}}},
 		{"a stream named twice", driver.Filter{Streams: s{"a-1", "a-1"}}},

@@ -321,7 +321,7 @@ func testList(g *group) {
 		}
 		page, err := l.Streams(f.ctx, "a", "a-1", 1)
 		require.NoError(f, err)
-		require.Equal(f, []driver.StreamInfo{{Name: "a-2", Version: 3, First: 4, Deleted: true}}, page)
+		require.Equal(f, []driver.StreamInfo{{Name: "a-2", Version: 3, First: 4, Deleted: true, Origin: 3}}, page)
 		categories, err := l.Categories(f.ctx)
 		require.NoError(f, err)
 		require.Equal(f, []string{"a", "c"}, categories)

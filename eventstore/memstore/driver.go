@@ -53,6 +53,7 @@ type stream struct {
 	version  uint64 // of the last event ever appended
 	// positions has the events that are left: those of the versions up to version.
 	positions []uint64
+	origin    uint64 // the version at the last deletion
 	deleted   bool
 	purged    bool
 }
@@ -218,22 +219,23 @@ func (d *store) wake() {
 
 // check returns why s, which may be nil, is not as expected.
 func (d *store) check(s *stream, expected int64) error {
-	var version uint64
-	exists := false
+	var at uint64 // a deleted stream counts as absent
 	if s != nil {
 		if s.purged {
 			return driver.ErrStreamDeleted
 		}
-		version, exists = s.version, !s.deleted
+		if !s.deleted {
+			at = s.version
+		}
 	}
 	switch {
 	case expected == driver.Any,
-		expected == driver.NoStream && !exists,
-		expected == driver.StreamExists && exists,
-		expected > 0 && uint64(expected) == version:
+		expected == driver.NoStream && at == 0,
+		expected == driver.StreamExists && at > 0,
+		expected > 0 && uint64(expected) == at:
 		return nil
 	}
-	return &driver.ConflictError{Actual: version}
+	return &driver.ConflictError{Actual: at}
 }
 
 // append is one append, with mu held for writing.
@@ -250,11 +252,12 @@ func (d *store) append(a *driver.Append, now time.Time) driver.Result {
 			size += len(a.Events[i].Data)
 		}
 		data := make([]byte, 0, size)
-		result.Positions = make([]uint64, len(a.Events))
 		for i := range a.Events {
-			result.Positions[i], data = d.add(s, &a.Events[i], data, now)
+			result.Last, data = d.add(s, &a.Events[i], data, now)
 		}
-		result.Last = d.log.last
+		// Positions are only ever added beyond these, so they can be shared.
+		n := len(s.positions)
+		result.Positions = s.positions[n-len(a.Events) : n : n]
 	}
 	if s != nil {
 		result.Version = s.version

@@ -179,7 +179,7 @@ func (d *store) Stream(ctx context.Context, name string) (driver.StreamInfo, err
 }
 
 func (s *stream) info() driver.StreamInfo {
-	return driver.StreamInfo{Name: s.name, Version: s.version, First: s.first(), Deleted: s.deleted}
+	return driver.StreamInfo{Name: s.name, Version: s.version, First: s.first(), Deleted: s.deleted, Origin: s.origin}
 }
 
 // PositionAt returns the greatest position recorded before t.

@@ -109,7 +109,7 @@ func (d *store) Delete(ctx context.Context, name string, expected int64) error {
 		return err
 	}
 	d.truncate(s, s.version+1)
-	s.deleted = true
+	s.deleted, s.origin = true, s.version
 	return nil
 }
 
