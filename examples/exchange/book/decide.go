@@ -104,7 +104,8 @@ func (b *Book) own(c *Command) uint32 {
 // arrive decides on an order that a command brings into the book. If it is a
 // modified one, slot is where it still is.
 func (b *Book) arrive(o *order, slot uint32, e *Event) Reason {
-	if o.typ.stops() && (slot == 0 || o.ladder >= falling) {
+	waits := o.typ.stops() && (slot == 0 || o.ladder >= falling)
+	if waits {
 		f := Effect{Kind: Trigger, Side: o.side, ID: o.id, Owner: o.owner, Price: int64(o.stop), Qty: int64(o.qty)}
 		if b.last == 0 || !reached(o.side, o.typ, o.stop, b.last) {
 			f.Kind = Wait
@@ -112,12 +113,17 @@ func (b *Book) arrive(o *order, slot uint32, e *Event) Reason {
 			return 0
 		}
 		e.emit(f)
-	} else if o.post && crosses(b.ladders[resting(o.side.Opposite())].bestKey(), o.bound()) {
+	}
+	k := resting(o.side)
+	if !crosses(b.ladders[k^1].bestKey(), o.bound()) {
+		o.end(false, e)
+		return 0
+	}
+	if o.post && !waits {
 		return ErrPostOnlyTrades
 	}
 
 	from := len(e.Effects)
-	k := resting(o.side)
 	theirs := &e.views[k^1]
 	theirs.open(b, k^1, 0)
 	rests := b.enter(o, theirs, e)
@@ -185,16 +191,9 @@ func (b *Book) cascade(from int, slot uint32, e *Event) {
 // enter trades an order against the other side and decides on the rest of it;
 // it reports whether that rests. o.qty becomes what is left.
 func (b *Book) enter(o *order, theirs *view, e *Event) (rests bool) {
-	end := Effect{Side: o.side, ID: o.id, Owner: o.owner, Price: int64(o.price)}
 	bound := o.bound()
-	switch {
-	case o.post && crosses(theirs.best(), bound), o.tif == FOK && !theirs.fills(o, bound):
-		end.Kind, end.Qty = Drop, int64(o.qty)
-		e.emit(end)
-		return false
-	}
-
-	drop := false // whether self-trade prevention ends the order
+	// Whether the order ends here: it may not trade, or must not any longer.
+	drop := o.post && crosses(theirs.best(), bound) || o.tif == FOK && !theirs.fills(o, bound)
 	for o.qty > 0 && !drop {
 		key := theirs.best()
 		if !crosses(key, bound) {
@@ -222,19 +221,22 @@ func (b *Book) enter(o *order, theirs *view, e *Event) (rests bool) {
 		drop = o.qty == 0 && f.Kind == Decrement
 	}
 
-	end.Qty = int64(o.qty)
+	return o.end(drop, e)
+}
+
+// end decides what becomes of an order that has done its trading, and reports
+// whether it rests.
+func (o *order) end(drop bool, e *Event) (rests bool) {
+	f := Effect{Kind: Drop, Side: o.side, ID: o.id, Owner: o.owner, Price: int64(o.price), Qty: int64(o.qty)}
 	switch {
 	case drop:
-		end.Kind = Drop
 	case o.qty == 0:
-		end.Kind = Fill
+		f.Kind = Fill
 	case o.typ.limited() && o.tif == GTC:
-		end.Kind = Rest
+		f.Kind = Rest
 		rests = true
-	default:
-		end.Kind = Drop
 	}
-	e.emit(end)
+	e.emit(f)
 	return rests
 }
 
