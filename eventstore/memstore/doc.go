@@ -22,10 +22,11 @@
 //
 // # Memory
 //
-// An event costs its own bytes and about 300 more. What Truncate, Delete and
-// Purge remove is given back when all 256 events that lie beside each other in
-// the log are gone, but its data at once. The names of purged streams are kept
-// for ever, since they must never be used again.
+// An event costs its own bytes, its record in the log, and eight bytes in each
+// of the lists that it is found by. What Truncate, Delete and Purge remove is
+// given back: data, metadata and tags at once, the record when all 256 that lie
+// beside each other in the log are gone. The names of streams are kept for
+// ever, since their versions must never be used again.
 //
 // # Ownership
 //
