@@ -1,0 +1,144 @@
+package projection
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/levada-go/levada/eventstore"
+)
+
+// A Projection maintains a read model that is written through a T. It must not
+// be modified once it was added to a Group.
+type Projection[T any] struct {
+	// Name is unique among those of the target, and for ever: the position is
+	// kept under it. It is UTF-8 of 1 to 200 bytes without control characters and does not start with "$".
+	Name   string
+	Target Target[T]
+
+	// Handlers are made by On, one for each type of event. They are called one
+	// at a time, in the order of the events.
+	Handlers []Handler[T]
+
+	// Filter narrows what the handlers get to some streams or categories. Its
+	// Types must be empty: they are filled in from Handlers.
+	Filter eventstore.Filter
+
+	// OnError decides what to do about an event that could not be handled. Nil
+	// means the Group's OnError, and if that is nil too, Retry. It is called
+	// from one goroutine at a time; if it panics, the event is retried.
+	OnError func(Failure) Action
+}
+
+// A Handler handles the events of one type.
+type Handler[T any] struct {
+	event  reflect.Type
+	name   func(*eventstore.Types) (string, bool)
+	handle func(ctx context.Context, tx T, r *eventstore.Recorded) error
+}
+
+// On makes a Handler of a func. E is an event type, as the aggregate returns it
+// and the store's Types know it.
+//
+// The func writes through tx and nothing else if it is to count exactly once.
+// Its context carries the event, so that what is dispatched or appended with it
+// continues the event's conversation; it does not end when the Group's does,
+// since a batch that was begun is finished. r must not be modified.
+func On[T, E any](fn func(ctx context.Context, tx T, e E, r *eventstore.Recorded) error) Handler[T] {
+	h := Handler[T]{event: reflect.TypeFor[E](), name: eventstore.NameOf[E]}
+	if fn != nil {
+		h.handle = func(ctx context.Context, tx T, r *eventstore.Recorded) error {
+			return fn(ctx, tx, r.Data.(E), r)
+		}
+	}
+	return h
+}
+
+// Task implements Runner. It reports what is missing or contradictory, and
+// handlers of types that have no name in the store, all at once.
+func (p *Projection[T]) Task(g *Group) (Task, error) {
+	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("projection %s: "+format, append([]any{p.Name}, args...)...))
+	}
+	if err := validName(p.Name); err != nil {
+		faults = append(faults, err)
+	}
+	if p.Target == nil {
+		fault("no Target")
+	}
+	if len(p.Handlers) == 0 {
+		fault("no Handlers")
+	}
+	if len(p.Filter.Types) > 0 {
+		fault("Filter.Types must be empty: it is filled in from Handlers")
+	}
+	filter := p.Filter
+	filter.Types = make([]string, 0, len(p.Handlers))
+	handlers := make(map[reflect.Type]Handler[T], len(p.Handlers))
+	for _, h := range p.Handlers {
+		if h.handle == nil {
+			fault("a Handler that On did not make, or made of nil")
+			continue
+		}
+		if _, dup := handlers[h.event]; dup {
+			fault("two handlers for %v", h.event)
+			continue
+		}
+		handlers[h.event] = h
+		name, ok := h.name(&g.Store.Types)
+		if !ok {
+			fault("handler for %v: %w", h.event, eventstore.ErrUnregistered)
+			continue
+		}
+		filter.Types = append(filter.Types, name)
+	}
+	if err := errors.Join(faults...); err != nil {
+		return Task{}, err
+	}
+	onError := p.OnError
+	if onError == nil {
+		onError = g.OnError
+	}
+	if onError == nil {
+		onError = Retry
+	}
+	return Task{
+		Name: p.Name,
+		Run: func(ctx context.Context) error {
+			w := &worker[T]{
+				name: p.Name, target: p.Target, handlers: handlers, filter: filter, onError: onError,
+				g: g, m: g.member(p.Name), log: g.logger().With("projection", p.Name),
+				trials: map[eventKey]*trial{}, skipped: map[eventKey]struct{}{},
+			}
+			return w.run(ctx)
+		},
+		Load: func(ctx context.Context) (at eventstore.Position, err error) {
+			defer recovered(&err)
+			return p.Target.Load(ctx, p.Name)
+		},
+		Reset: func(ctx context.Context) (err error) {
+			defer recovered(&err)
+			return p.Target.Reset(ctx, p.Name)
+		},
+	}, nil
+}
+
+// nameBytes leaves room in a stream's or lease's name for what goes around it.
+const nameBytes = 200
+
+func validName(name string) error {
+	switch {
+	case name == "", len(name) > nameBytes:
+		return fmt.Errorf("projection: a name of %d bytes, want 1 to %d", len(name), nameBytes)
+	case !utf8.ValidString(name), strings.ContainsFunc(name, unicode.IsControl):
+		return fmt.Errorf("projection: name %q: not UTF-8, or a control character", name)
+	case name[0] == '$':
+		return fmt.Errorf("projection: name %q: reserved", name)
+	}
+	return nil
+}

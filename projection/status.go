@@ -1,0 +1,122 @@
+package projection
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/levada-go/levada/eventstore"
+)
+
+// A State says whether a projection is at work in this process.
+type State string
+
+const (
+	Running State = "running"
+	Paused  State = "paused"  // by Group.Pause
+	Stopped State = "stopped" // by an OnError that said Stop
+	// StandBy is the state of a projection that this process does not run:
+	// because another one does, or because Group.Run does not run.
+	StandBy State = "standby"
+)
+
+// A Status tells how a projection is doing.
+type Status struct {
+	Name     string
+	State    State
+	Position eventstore.Position // everything up to here has been handled
+	Head     eventstore.Position // of the store
+
+	// Lag counts the positions after Position up to Head; as positions may have
+	// gaps, there are at most as many events. LagTime is the age of the first event
+	// after Position, 0 if there is none.
+	Lag     uint64
+	LagTime time.Duration
+
+	// Handled and Skipped count events since the Group was made; Rate is how
+	// many were handled a second, over the last ten seconds.
+	Handled, Skipped uint64
+	Rate             float64
+
+	// LastError is why the projection does not get on, or was stopped; nil as
+	// soon as it gets on.
+	LastError error
+}
+
+// Status returns how each projection is doing, in the order of Add. What does
+// not run here is looked up in its target. Status fails only if the store cannot be read.
+func (g *Group) Status(ctx context.Context) ([]Status, error) {
+	g.mu.Lock()
+	members := g.members[:len(g.members):len(g.members)]
+	g.mu.Unlock()
+	list := make([]Status, 0, len(members))
+	for _, m := range members {
+		s, err := g.status(ctx, m)
+		if err != nil {
+			return nil, fmt.Errorf("projection: status of %s: %w", m.task.Name, err)
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
+func (g *Group) status(ctx context.Context, m *member) (Status, error) {
+	g.mu.Lock()
+	s := Status{
+		Name: m.task.Name, State: m.state, Position: m.at, LastError: m.err,
+		Handled: m.handled, Skipped: m.skipped, Rate: m.rate.perSecond(time.Now()),
+	}
+	g.mu.Unlock()
+	if s.State != Running && m.task.Load != nil {
+		if at, err := m.task.Load(ctx); err != nil {
+			s.LastError = err
+		} else {
+			s.Position = at
+		}
+	}
+	head, err := g.Store.Head(ctx)
+	if err != nil {
+		return s, err
+	}
+	s.Head = max(head, s.Position)
+	s.Lag = uint64(s.Head - s.Position)
+	if s.Lag == 0 {
+		return s, nil
+	}
+	for r, err := range g.Store.ReadAll(ctx, eventstore.Filter{}, s.Position) {
+		if err != nil {
+			return s, err
+		}
+		s.LagTime = max(time.Since(r.Time), 0)
+		break
+	}
+	return s, nil
+}
+
+// rateSeconds is the time over which a rate is averaged.
+const rateSeconds = 10
+
+// A rate counts events by the second, in a ring.
+type rate struct {
+	second [rateSeconds]int64
+	events [rateSeconds]int
+}
+
+func (r *rate) add(now time.Time, n int) {
+	s := now.Unix()
+	i := s % rateSeconds
+	if r.second[i] != s {
+		r.second[i], r.events[i] = s, 0
+	}
+	r.events[i] += n
+}
+
+func (r *rate) perSecond(now time.Time) float64 {
+	sum := 0
+	for i, s := range r.second {
+		if s > now.Unix()-rateSeconds {
+			sum += r.events[i]
+		}
+	}
+	return float64(sum) / rateSeconds
+}

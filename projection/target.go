@@ -1,0 +1,31 @@
+package projection
+
+import (
+	"context"
+
+	"github.com/levada-go/levada/eventstore"
+)
+
+// A Target is where a read model and its position are kept together. T is what
+// handlers write through: a transaction, or a pointer to a struct. Methods are
+// safe for concurrent use, also by several projections with different names,
+// unless the target says otherwise.
+type Target[T any] interface {
+	// Load returns the position reached by the named projection, 0 if it has
+	// never run.
+	Load(ctx context.Context, name string) (eventstore.Position, error)
+
+	// Update calls fn and moves the projection from one position to another,
+	// both or neither. If the projection is not at from, because another
+	// process runs it too, Update changes nothing and returns ErrMoved. If fn
+	// fails, Update changes nothing and returns fn's error, which it may wrap.
+	// fn may be called more than once if what it did before was undone.
+	Update(ctx context.Context, name string, from, to eventstore.Position, fn func(T) error) error
+
+	// Reset empties the read model of the named projection and sets its position to 0.
+	Reset(ctx context.Context, name string) error
+}
+
+// ErrMoved reports that another process has moved the projection. It is the
+// same value as eventstore.ErrMoved.
+var ErrMoved = eventstore.ErrMoved

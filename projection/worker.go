@@ -1,0 +1,542 @@
+package projection
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/levada-go/levada/eventstore"
+)
+
+const (
+	// A position moved by events that the filter left out is written after
+	// writeAfter, or as soon as it has moved by writeEvery.
+	writeAfter = time.Second
+	writeEvery = 10_000
+
+	// Who stands by looks every standByPoll whether the other process still gets
+	// on. It is longer than writeAfter, within which a living one must write.
+	standByPoll = 2 * time.Second
+
+	// After commitFaults refusals in a row to commit a batch, its events are
+	// committed one by one, to find the one to blame.
+	commitFaults = 3
+
+	// What was skipped is remembered, lest a target that starts over fails on it
+	// again, up to this many events.
+	maxSkipped = 1 << 16
+
+	// writing the last position must not hold up the end for longer.
+	lastWrite = 10 * time.Second
+)
+
+// A worker runs a projection once, from start to end. Only its own goroutine uses it.
+type worker[T any] struct {
+	name     string
+	target   Target[T]
+	handlers map[reflect.Type]Handler[T]
+	filter   eventstore.Filter
+	onError  func(Failure) Action
+	g        *Group
+	m        *member
+	log      *slog.Logger
+
+	durable eventstore.Position // in the target
+	at      eventstore.Position // handled; beyond durable only filtered events lie
+	since   time.Time           // when at left durable
+	unsure  eventstore.Position // the target may have committed up to here, though it said it failed
+
+	trials  map[eventKey]*trial
+	skipped map[eventKey]struct{}
+}
+
+// A trial is what is known of an event that has failed.
+type trial struct {
+	event    *eventstore.Recorded
+	err      error
+	attempts int
+	until    time.Time // not to be tried before
+	stop     bool      // not to be tried
+}
+
+type eventKey struct {
+	position eventstore.Position
+	part     int
+}
+
+func key(r *eventstore.Recorded) eventKey { return eventKey{r.Position, r.Part} }
+
+// errAgain ends a follow that is to be begun again from the durable position.
+var errAgain = errors.New("projection: again")
+
+// A stopError is an OnError's decision to stop.
+type stopError struct{ err error }
+
+func (e *stopError) Error() string { return e.err.Error() }
+func (e *stopError) Unwrap() error { return e.err }
+
+// run handles events until ctx ends.
+func (w *worker[T]) run(ctx context.Context) error {
+	from, err := w.load(ctx)
+	for err == nil {
+		err = w.follow(ctx, from)
+		switch {
+		case errors.Is(err, errAgain):
+			from, err = w.load(ctx)
+		case errors.Is(err, ErrMoved):
+			from, err = w.evade(ctx)
+		}
+	}
+	var stopped *stopError
+	if ctx.Err() != nil && !errors.As(err, &stopped) {
+		return nil
+	}
+	return err
+}
+
+// load returns the durable position, however long it takes.
+func (w *worker[T]) load(ctx context.Context) (eventstore.Position, error) {
+	for attempt := 1; ; attempt++ {
+		from, err := w.m.task.Load(ctx)
+		if err == nil || errors.Is(err, eventstore.ErrClosed) {
+			return from, err
+		}
+		if err := w.pause(ctx, fmt.Errorf("load: %w", err), pause(attempt)); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// evade decides what to do after another process has moved the projection, and
+// returns the position to go on from.
+func (w *worker[T]) evade(ctx context.Context) (eventstore.Position, error) {
+	at, err := w.load(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if at <= w.durable || at == w.unsure {
+		// The model starts over, or it was this very worker that moved it, in a
+		// commit whose outcome was lost.
+		return at, nil
+	}
+	w.log.InfoContext(ctx, "projection stands by: another process runs it", "position", at)
+	return w.standBy(ctx, at)
+}
+
+// standBy returns when the process that has the projection no longer gets on: when for
+// a whole interval events lay beyond the position and it did not move.
+func (w *worker[T]) standBy(ctx context.Context, at eventstore.Position) (eventstore.Position, error) {
+	w.g.standing(w.m, true)
+	w.g.Moved(w.name, at)
+	defer w.g.standing(w.m, false)
+	var head eventstore.Position
+	for {
+		if err := sleep(ctx, standByPoll); err != nil {
+			return 0, err
+		}
+		now, err := w.load(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if now == at && head > at {
+			w.log.InfoContext(ctx, "projection taken over", "position", at)
+			return at, nil
+		}
+		w.g.Moved(w.name, now)
+		at = now
+		if head, err = w.g.Store.Head(ctx); errors.Is(err, eventstore.ErrClosed) {
+			return 0, err
+		}
+	}
+}
+
+// follow handles what the store has after from.
+func (w *worker[T]) follow(ctx context.Context, from eventstore.Position) error {
+	w.durable, w.at, w.since = from, from, time.Time{}
+	w.g.Moved(w.name, from)
+
+	type item struct {
+		batch eventstore.Batch[*eventstore.Recorded]
+		err   error
+	}
+	items := make(chan item)
+	fctx, cancel := context.WithCancel(ctx)
+	defer func() {
+		cancel()
+		for range items { // the feeder has ended when it closes items
+		}
+	}()
+	go func() {
+		defer close(items)
+		for b, err := range w.g.Store.Follow(fctx, w.filter, from) {
+			select {
+			case items <- item{b, err}:
+			case <-fctx.Done():
+				return
+			}
+		}
+	}()
+
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	timer.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return w.last(ctx, ctx.Err())
+		default:
+		}
+		select {
+		case <-ctx.Done():
+			return w.last(ctx, ctx.Err())
+		case it, ok := <-items:
+			if !ok {
+				it.err = errors.New("projection: the store's events ended")
+			}
+			switch {
+			case ctx.Err() != nil:
+				return w.last(ctx, ctx.Err())
+			case errors.Is(it.err, eventstore.ErrClosed):
+				return w.last(ctx, it.err)
+			case it.err != nil:
+				if err := w.pause(ctx, it.err, time.Second); err != nil {
+					return w.last(ctx, err)
+				}
+				return errAgain
+			}
+			err = w.batch(ctx, it.batch)
+		case <-timer.C:
+		}
+		if err == nil {
+			err = w.settle(ctx, timer)
+		}
+		if err != nil {
+			return w.last(ctx, err)
+		}
+	}
+}
+
+// batch handles a batch.
+func (w *worker[T]) batch(ctx context.Context, b eventstore.Batch[*eventstore.Recorded]) error {
+	if b.Position <= w.at {
+		return nil
+	}
+	var due []*eventstore.Recorded
+	for _, r := range b.Events {
+		if w.due(r) {
+			due = append(due, r)
+		}
+	}
+	if len(due) > 0 {
+		return w.handle(ctx, due, b.Position)
+	}
+	if w.since.IsZero() {
+		w.since = time.Now()
+	}
+	w.at = b.Position
+	w.g.Moved(w.name, w.at)
+	return nil
+}
+
+// due reports whether r is to be handled: not what was seen before, nor what has
+// no handler, such as erased data and some parts of an event that was split.
+func (w *worker[T]) due(r *eventstore.Recorded) bool {
+	if r.Position <= w.at {
+		return false
+	}
+	if _, skipped := w.skipped[key(r)]; skipped {
+		return false
+	}
+	if r.Err != nil {
+		return true
+	}
+	_, ok := w.handlers[reflect.TypeOf(r.Data)]
+	return ok
+}
+
+// handle handles events, in one transaction if all goes well, and moves the
+// position to to.
+func (w *worker[T]) handle(ctx context.Context, events []*eventstore.Recorded, to eventstore.Position) error {
+	faults, alone := 0, false
+	for w.durable < to {
+		if i, t := w.held(events); t != nil {
+			// What comes before it need not wait with it.
+			if before := start(events, i); before > 0 {
+				if err := w.handle(ctx, events[:before], events[before-1].Position); err != nil {
+					return err
+				}
+				events = events[before:]
+			}
+			if err := w.wait(ctx, t); err != nil {
+				return err
+			}
+			continue
+		}
+		n, end := len(events), to
+		if alone && n > 0 {
+			if n = whole(events); n < len(events) {
+				end = events[n-1].Position
+			}
+		}
+		failed, refused, err := w.update(ctx, events[:n], end)
+		if err == nil {
+			events, faults = events[n:], 0
+			continue
+		}
+		if failed == nil {
+			if errors.Is(err, ErrMoved) || errors.Is(err, eventstore.ErrClosed) {
+				return err
+			}
+			faults++
+			if !refused || !alone || n == 0 {
+				// The target cannot be reached, or some event of the batch does not
+				// go down with it.
+				alone = alone || refused && faults >= commitFaults
+				if err := w.pause(ctx, err, pause(faults)); err != nil {
+					return err
+				}
+				continue
+			}
+			failed = events[0]
+		}
+		if w.decide(ctx, failed, err) {
+			events = slices.DeleteFunc(slices.Clone(events), func(r *eventstore.Recorded) bool { return !w.due(r) })
+		}
+	}
+	return nil
+}
+
+// held returns the first event that is not to be tried now.
+func (w *worker[T]) held(events []*eventstore.Recorded) (int, *trial) {
+	if len(w.trials) == 0 {
+		return 0, nil
+	}
+	for i, r := range events {
+		if t := w.trials[key(r)]; t != nil && (t.stop || r.Err != nil && t.event == r || time.Now().Before(t.until)) {
+			return i, t
+		}
+	}
+	return 0, nil
+}
+
+// wait returns when the event of t may be tried, with an error if it must be
+// read again to be decoded again, or never may.
+func (w *worker[T]) wait(ctx context.Context, t *trial) error {
+	w.g.failing(w.m, t.err)
+	if t.stop {
+		w.log.ErrorContext(ctx, "projection stopped", about(t.event, t.err)...)
+		return &stopError{t.err}
+	}
+	if err := sleep(ctx, time.Until(t.until)); err != nil {
+		return err
+	}
+	if t.event.Err != nil {
+		t.event = nil
+		return errAgain
+	}
+	return nil
+}
+
+// start returns the index of the first part of the event that events[i] is a part of.
+func start(events []*eventstore.Recorded, i int) int {
+	for i > 0 && events[i-1].Position == events[i].Position {
+		i--
+	}
+	return i
+}
+
+// whole returns how many parts the first event has.
+func whole(events []*eventstore.Recorded) int {
+	n := 1
+	for n < len(events) && events[n].Position == events[n-1].Position {
+		n++
+	}
+	return n
+}
+
+// update handles events and moves the position to to, in one transaction. If that
+// fails, failed is the event it failed at, and without one refused says that
+// the handlers were done and the target would not commit.
+func (w *worker[T]) update(ctx context.Context, events []*eventstore.Recorded, to eventstore.Position) (failed *eventstore.Recorded, refused bool, err error) {
+	for _, r := range events {
+		if r.Err != nil { // no need to begin
+			return r, false, r.Err
+		}
+	}
+	ctx = w.g.inHandler(context.WithoutCancel(ctx), w.name)
+	ctx = w.g.Trace.batchStart(ctx, BatchInfo{w.name, len(events), w.durable, to})
+	var cause error
+	err = w.commit(ctx, to, func(tx T) error {
+		failed, cause, refused = nil, nil, false
+		for _, r := range events {
+			if cause = w.call(ctx, tx, r); cause != nil {
+				failed = r
+				return cause
+			}
+		}
+		refused = true
+		return nil
+	})
+	if failed != nil {
+		err = cause
+	}
+	w.g.Trace.batchEnd(ctx, err)
+	if err != nil {
+		if refused && !errors.Is(err, ErrMoved) {
+			w.unsure = to
+		}
+		return failed, refused, err
+	}
+	w.durable, w.since, w.unsure = to, time.Time{}, 0
+	w.at = max(w.at, to)
+	w.forget()
+	w.g.progress(w.m, w.at, len(events))
+	return nil, false, nil
+}
+
+func (w *worker[T]) commit(ctx context.Context, to eventstore.Position, fn func(T) error) (err error) {
+	defer recovered(&err)
+	return w.target.Update(ctx, w.name, w.durable, to, fn)
+}
+
+func (w *worker[T]) call(ctx context.Context, tx T, r *eventstore.Recorded) (err error) {
+	ctx = w.g.Trace.handleStart(eventstore.NewContext(ctx, r), w.name, r)
+	defer func() { w.g.Trace.handleEnd(ctx, err) }()
+	defer recovered(&err)
+	return w.handlers[reflect.TypeOf(r.Data)].handle(ctx, tx, r)
+}
+
+// decide asks what to do about an event that failed, notes it, and reports whether the
+// event is left out.
+func (w *worker[T]) decide(ctx context.Context, r *eventstore.Recorded, err error) (skipped bool) {
+	t := w.trials[key(r)]
+	if t == nil {
+		t = &trial{}
+		w.trials[key(r)] = t
+	}
+	t.event, t.err = r, err
+	t.attempts++
+	switch action := w.ask(ctx, Failure{w.name, r, err, t.attempts}); action.kind {
+	case skip:
+		w.log.WarnContext(ctx, "projection skipped an event", about(r, err)...)
+		w.skipped[key(r)] = struct{}{}
+		w.g.skip(w.m)
+		return true
+	case stop:
+		t.stop = true
+	default:
+		d := action.pause(t.attempts)
+		t.until = time.Now().Add(d)
+		w.trouble(ctx, err, d, about(r, nil)...)
+	}
+	return false
+}
+
+func (w *worker[T]) ask(ctx context.Context, f Failure) (action Action) {
+	defer func() {
+		if v := recover(); v != nil {
+			w.log.ErrorContext(ctx, "projection retries: its OnError panicked", "panic", v)
+			action = Retry(f)
+		}
+	}()
+	return w.onError(f)
+}
+
+// forget drops what was remembered of events that are done with. What was skipped is
+// kept for a while: a target that starts over meets it again.
+func (w *worker[T]) forget() {
+	for k := range w.trials {
+		if k.position <= w.durable {
+			delete(w.trials, k)
+		}
+	}
+	if len(w.skipped) > maxSkipped {
+		for k := range w.skipped {
+			if k.position <= w.durable {
+				delete(w.skipped, k)
+			}
+		}
+	}
+}
+
+// settle writes a position that filtered events have moved, if it is time to,
+// or sets the timer for when to look at it again.
+func (w *worker[T]) settle(ctx context.Context, timer *time.Timer) error {
+	if w.at == w.durable {
+		timer.Stop()
+		return nil
+	}
+	wait := writeAfter - time.Since(w.since)
+	awaited, known := w.g.awaitedElsewhere(ctx, w.name)
+	if awaited || wait <= 0 || w.at-w.durable >= writeEvery {
+		_, _, err := w.update(ctx, nil, w.at)
+		switch {
+		case err == nil:
+			timer.Stop()
+			return nil
+		case errors.Is(err, ErrMoved), errors.Is(err, eventstore.ErrClosed):
+			return err
+		}
+		w.trouble(ctx, fmt.Errorf("write position: %w", err), writeAfter)
+		w.since = time.Now()
+		wait, known = writeAfter, false
+	}
+	if known {
+		wait = min(wait, lookEvery)
+	}
+	timer.Reset(wait)
+	return nil
+}
+
+// last writes the position when a follow ends because of err, which it returns.
+func (w *worker[T]) last(ctx context.Context, err error) error {
+	if w.at <= w.durable || errors.Is(err, ErrMoved) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWrite)
+	defer cancel()
+	from, to := w.durable, w.at
+	ctx = w.g.inHandler(ctx, w.name)
+	if werr := w.commit(ctx, to, func(T) error { return nil }); werr != nil {
+		w.log.WarnContext(ctx, "projection ended without writing its position", "from", from, "to", to, "err", werr)
+	} else {
+		w.durable = to
+	}
+	return err
+}
+
+// pause says why the projection does not get on, and waits. It returns an error only when ctx ends.
+func (w *worker[T]) pause(ctx context.Context, err error, d time.Duration, about ...any) error {
+	w.trouble(ctx, err, d, about...)
+	return sleep(ctx, d)
+}
+
+func (w *worker[T]) trouble(ctx context.Context, err error, d time.Duration, about ...any) {
+	w.g.failing(w.m, err)
+	w.log.WarnContext(ctx, "projection retries", append(about, "err", err, "pause", d)...)
+}
+
+// about describes an event, and what went wrong with it, to a log.
+func about(r *eventstore.Recorded, err error) []any {
+	list := []any{"stream", r.Stream, "version", r.Version, "type", r.Type, "position", r.Position}
+	if err != nil {
+		list = append(list, "err", err)
+	}
+	return list
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
