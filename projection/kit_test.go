@@ -3,6 +3,7 @@ package projection_test
 import (
 	"context"
 	"log/slog"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -21,7 +22,13 @@ type (
 
 func newStore(t testing.TB) *eventstore.Store {
 	t.Helper()
-	s := memstore.Open(&memstore.Options{Store: eventstore.Options{Logger: quiet}})
+	return newStoreWith(t, eventstore.Options{})
+}
+
+func newStoreWith(t testing.TB, opt eventstore.Options) *eventstore.Store {
+	t.Helper()
+	opt.Logger = quiet
+	s := memstore.Open(&memstore.Options{Store: opt})
 	register(t, s)
 	t.Cleanup(func() { s.Close() })
 	return s
@@ -89,6 +96,9 @@ func logged(name string, target projection.Target[*Log]) *projection.Projection[
 		Handlers: []projection.Handler[*Log]{projection.On(added)},
 	}
 }
+
+// exit ends the goroutine, as a failed require does.
+func exit() { runtime.Goexit() }
 
 // start runs g and returns what ends it and gives Run's error.
 func start(t testing.TB, g *projection.Group) (stop func() error) {
