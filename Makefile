@@ -1,0 +1,31 @@
+# make test    the whole suite: gofmt, vet, staticcheck, tests with -race
+# make bench   the benchmarks, one run each
+# make fuzz    every fuzz target, FUZZTIME each
+# make setup   installs what the tests need beyond Go, or says what they skip
+
+GO ?= go
+FUZZTIME ?= 20s
+
+.PHONY: test lint bench fuzz setup
+
+test: setup lint
+	@# The race detector needs a C compiler; setup has said so if there is none.
+	race=; command -v gcc >/dev/null 2>&1 && race=-race; $(GO) test $$race -timeout 30m ./...
+
+lint:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+fuzz:
+	@for pkg in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+setup:
+	@.ci/setup
