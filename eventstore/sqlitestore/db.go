@@ -2,6 +2,7 @@ package sqlitestore
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"zombiezen.com/go/sqlite"
@@ -39,7 +40,7 @@ func (db *DB) Read(ctx context.Context, fn func(c *sqlite.Conn) error) error {
 }
 
 // lend calls fn in a read transaction of a connection that can only read.
-func (p *pool) lend(ctx context.Context, fn func(c *sqlite.Conn) error) (err error) {
+func (p *pool) lend(ctx context.Context, fn func(c *sqlite.Conn) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -47,28 +48,49 @@ func (p *pool) lend(ctx context.Context, fn func(c *sqlite.Conn) error) (err err
 	if err != nil {
 		return err
 	}
-	ok := false
+	sound := false
 	defer func() {
-		c.SetInterrupt(nil)
-		// fn may have panicked, or left a statement open.
-		if ok && c.CheckReset() == "" && (c.AutocommitEnabled() || c.exec(stRollback) == nil) {
+		if sound && (c.AutocommitEnabled() || c.exec(stRollback) == nil) {
 			p.put(c)
-		} else {
+		} else { // fn panicked, say
 			p.drop(c)
 		}
 	}()
-	c.SetInterrupt(ctx.Done())
 	if err := c.exec(stBegin); err != nil {
 		return err
 	}
-	err = fn(c.Conn)
-	ok = true
+	err = c.guest(ctx, fn)
+	sound = true
 	return err
+}
+
+// file returns the file of read models at path, which it opens the first time.
+func (db *DB) file(path string) (*modelFile, error) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if f := db.files[path]; f != nil {
+		return f, nil
+	}
+	if err := db.store.gate.enter(); err != nil {
+		return nil, err
+	}
+	defer db.store.gate.leave()
+	f, err := openModelFile(path)
+	if err != nil {
+		return nil, err
+	}
+	f.shared = true
+	db.files[path] = f
+	return f, nil
 }
 
 // close closes the files of read models.
 func (db *DB) close() error {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	return nil
+	var errs []error
+	for _, f := range db.files {
+		errs = append(errs, f.close())
+	}
+	return errors.Join(errs...)
 }

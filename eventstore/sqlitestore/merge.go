@@ -123,7 +123,13 @@ func (s *store) mergeSome(n int) error {
 		}
 		<-m.sorted
 	}
-	return s.mergeRows(max(minSlice, 2*n*m.rows.total()/max(1, m.segment.events)))
+	if err := s.mergeRows(max(minSlice, 2*n*m.rows.total()/max(1, m.segment.events))); err != nil {
+		return err
+	}
+	if s.opt.merging != nil {
+		s.opt.merging()
+	}
+	return nil
 }
 
 // mergeRows merges at most k rows, and moves the watermark if none is left.

@@ -33,9 +33,11 @@ type Options struct {
 	Readers int
 
 	clock         func() time.Time
-	unmerged      int  // events in a segment before it is merged
-	slice         int  // rows merged in one transaction when all are
-	leaveUnmerged bool // at Close, as a crash would
+	unmerged      int          // events in a segment before it is merged
+	slice         int          // rows merged in one transaction when all are
+	leaveUnmerged bool         // at Close, as a crash would
+	committed     func() error // the outcome of a commit that succeeded, as if its answer were lost
+	merging       func()       // called before a commit that merges a slice
 }
 
 // Synchronous says when an append is reported as durable.

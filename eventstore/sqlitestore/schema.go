@@ -67,7 +67,7 @@ CREATE TABLE checkpoints(name TEXT PRIMARY KEY, position INTEGER NOT NULL, fence
 CREATE TABLE leases(name TEXT PRIMARY KEY, owner TEXT NOT NULL, fence INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT;
 `
 
-// schemaTags came with version 2.
+// schemaTags, and modelSchema, came with version 2.
 const schemaTags = `
 CREATE TABLE tag_index(tag TEXT NOT NULL, position INTEGER NOT NULL, PRIMARY KEY(tag, position)) STRICT, WITHOUT ROWID;
 `
@@ -75,8 +75,8 @@ CREATE TABLE tag_index(tag TEXT NOT NULL, position INTEGER NOT NULL, PRIMARY KEY
 // migrations[i] takes a file from version i+1 to i+2. Views are made anew after
 // any of them.
 var migrations = []string{
-	// Tags were stored, but could not be searched for.
-	schemaTags + `
+	// Tags were stored, but could not be searched for; there were no read models.
+	schemaTags + modelSchema + `
 INSERT OR IGNORE INTO tag_index
 	SELECT t.value, e.position FROM events e, json_each(e.tags) t
 	WHERE e.tags IS NOT NULL AND e.position <= (SELECT position FROM watermark)
@@ -147,7 +147,7 @@ func prepareSchema(c *sqlite.Conn) error {
 	if err != nil || version == schemaVersion {
 		return err
 	}
-	script := schemaLog + schemaTags
+	script := schemaLog + schemaTags + modelSchema
 	if !empty {
 		script = ""
 		for _, m := range migrations[version-1:] {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/levada-go/levada/eventstore/driver"
@@ -51,8 +50,6 @@ type store struct {
 	dataVer  int64         // the change counter up to which nothing was found
 	removing sync.RWMutex  // held shared by readers, and to commit a removal
 	catchUp  sync.Mutex    // held to extend the view in a reader process
-
-	commits atomic.Int64 // only for tests and benchmarks
 }
 
 // Capabilities beyond driver.Store.
@@ -318,8 +315,10 @@ func (s *store) forget() {
 // Is driver.ErrOutcomeUnknown; memory is then read anew before the next write.
 func (s *store) commit() error {
 	err := s.w.exec(stCommit)
+	if err == nil && s.opt.committed != nil {
+		err = s.opt.committed()
+	}
 	if err == nil {
-		s.commits.Add(1)
 		return nil
 	}
 	s.rollback()
