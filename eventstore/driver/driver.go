@@ -119,9 +119,10 @@ const (
 
 // A Filter selects events: those that match one of each non-empty field.
 // The zero Filter selects all but the streams that start with "$", which are
-// selected only by name or category.
+// selected only by name or category, or with System.
 type Filter struct {
 	Streams, Categories, Types []string
+	System                     bool // streams that start with "$" too
 }
 
 // A StreamInfo tells where a stream stands.
@@ -186,7 +187,7 @@ func (f *Filter) Match(stream, typ string) bool {
 		return false
 	}
 	// A stream of the system must have been asked for by name.
-	return stream == "" || stream[0] != '$' || len(f.Streams) > 0 || len(f.Categories) > 0
+	return stream == "" || stream[0] != '$' || f.System || len(f.Streams) > 0 || len(f.Categories) > 0
 }
 
 func contains(list []string, s string) bool {
