@@ -86,6 +86,25 @@ func (b *Book) Levels(s Side) iter.Seq[Level] {
 	}
 }
 
+// Queue yields the orders that rest at a price, in the order in which they trade.
+func (b *Book) Queue(s Side, price int64) iter.Seq[Order] {
+	return func(yield func(Order) bool) {
+		if price <= 0 || price > MaxPrice {
+			return
+		}
+		k := resting(s)
+		r, ok := b.ladders[k].find(keyOf(k, uint32(price)))
+		if !ok {
+			return
+		}
+		for slot := b.levels[b.ladders[k].level(r)].head; slot != 0; slot = b.orders[slot].next {
+			if !yield(b.orders[slot].show()) {
+				return
+			}
+		}
+	}
+}
+
 // Resting yields the orders that rest on a side: the best price first, and at
 // one price in the order in which they trade.
 func (b *Book) Resting(s Side) iter.Seq[Order] { return b.list(resting(s)) }

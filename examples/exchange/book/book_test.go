@@ -475,8 +475,14 @@ func TestBookShowsItsOrders(t *testing.T) {
 	require.False(t, ok)
 	require.Equal(t, 5, b.Len())
 	require.Equal(t, []Level{{91, 4, 1}, {90, 5, 1}}, slices.Collect(b.Levels(Buy)))
-	for range b.Resting(Buy) {
+	for _, price := range []int64{-1, 0, 89, MaxPrice + 91} {
+		require.Empty(t, slices.Collect(b.Queue(Buy, price)))
+	}
+	for range b.Queue(Buy, 90) {
 		break // sequences may be left early
+	}
+	for range b.Resting(Buy) {
+		break
 	}
 	for range b.Waiting() {
 		break

@@ -142,17 +142,14 @@ func TestOrderBookCases(t *testing.T) {
 func caseLevels(b *Book, s Side) []caseLevel {
 	var out []caseLevel
 	for l := range b.Levels(s) {
-		out = append(out, caseLevel{Price: l.Price, Qty: l.Qty})
-	}
-	for o := range b.Resting(s) {
-		for i := range out {
-			if out[i].Price == o.Price {
-				out[i].Orders = append(out[i].Orders, struct {
-					ID  uint64
-					Qty int64
-				}{o.ID, o.Qty})
-			}
+		level := caseLevel{Price: l.Price, Qty: l.Qty}
+		for o := range b.Queue(s, l.Price) {
+			level.Orders = append(level.Orders, struct {
+				ID  uint64
+				Qty int64
+			}{o.ID, o.Qty})
 		}
+		out = append(out, level)
 	}
 	return out
 }
