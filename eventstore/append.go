@@ -73,7 +73,8 @@ func (s *Store) append(ctx context.Context, stream StreamName, expected Expected
 	return Appended{}, fmt.Errorf("eventstore: append to %s: %w", stream, res.Err)
 }
 
-// A prepared append has its events encoded; data keeps their values, for readers in this process.
+// A prepared append has its events encoded; data keeps their values for
+// subscribers in this process, if there are any.
 type prepared struct {
 	driver.Append
 	data  []any
@@ -98,13 +99,17 @@ func (s *Store) prepare(ctx context.Context, stream StreamName, expected Expecte
 		return a, fmt.Errorf("%w: %d events in one append: more than %d", ErrTooLarge, len(events), s.limits.AppendEvents)
 	}
 	a.Append = driver.Append{Stream: string(stream), Expected: int64(expected), Events: make([]driver.Event, len(events))}
-	a.data = make([]any, len(events))
+	if s.tail.active.Load() {
+		a.data = make([]any, len(events))
+	}
 	for i := range events {
 		e := &events[i]
 		if err := s.encode(ctx, e, &a.Events[i]); err != nil {
 			return a, err
 		}
-		a.data[i] = e.Data
+		if a.data != nil {
+			a.data[i] = e.Data
+		}
 		n := a.Events[i].Size()
 		if n > s.limits.EventBytes {
 			return a, fmt.Errorf("%w: a %s of %d bytes: more than %d", ErrTooLarge, a.Events[i].Type, n, s.limits.EventBytes)
@@ -326,10 +331,10 @@ func (s *Store) appendDirect(ctx context.Context, a prepared) driver.Result {
 // await runs fn, which must not be interrupted, so that a caller whose ctx ends
 // is told at once: on the caller's goroutine if ctx cannot end, else on another.
 func await(ctx context.Context, fn func(context.Context) driver.Result) driver.Result {
-	through := context.WithoutCancel(ctx)
 	if ctx.Done() == nil {
-		return fn(through)
+		return fn(ctx)
 	}
+	through := context.WithoutCancel(ctx)
 	done := make(chan driver.Result, 1)
 	go func() { done <- fn(through) }()
 	select {

@@ -82,8 +82,10 @@ type inbox struct {
 }
 
 type local struct {
-	a   *prepared
-	res driver.Result
+	stream string
+	events []driver.Event
+	data   []any // their values, nil if nobody listened when they were appended
+	res    driver.Result
 }
 
 // appended is told of an append by this process, once it is durable. It must be
@@ -98,7 +100,7 @@ func (t *tail) appended(a *prepared, res *driver.Result) {
 			// The tail is busy. It will read what is dropped here.
 			t.in.local, t.in.events = nil, 0
 		} else {
-			t.in.local = append(t.in.local, local{a, *res})
+			t.in.local = append(t.in.local, local{a.Stream, a.Events, a.data, *res})
 		}
 		t.in.mu.Unlock()
 	}
@@ -126,19 +128,19 @@ func (t *tail) take(after Position) []*entry {
 		if Position(l.res.Positions[len(l.res.Positions)-1]) <= after {
 			continue // read already
 		}
-		block := make([]entry, len(l.a.Events))
-		first := l.res.Version - uint64(len(l.a.Events)) + 1
-		for i := range l.a.Events {
+		block := make([]entry, len(l.events))
+		first := l.res.Version - uint64(len(l.events)) + 1
+		for i := range l.events {
 			pos := Position(l.res.Positions[i])
 			if pos != after+1 {
 				return out
 			}
 			after = pos
 			e := &block[i]
-			fill(&e.Recorded, &driver.Recorded{Event: l.a.Events[i], Stream: l.a.Stream,
+			fill(&e.Recorded, &driver.Recorded{Event: l.events[i], Stream: l.stream,
 				Version: first + uint64(i), Position: uint64(pos), Time: l.res.Time})
-			if info := types.byName[e.Type]; info != nil && info.shareable && !info.old {
-				e.Data = l.a.data[i]
+			if info := types.byName[e.Type]; l.data != nil && info != nil && info.shareable && !info.old {
+				e.Data = l.data[i]
 			}
 			out = append(out, e)
 		}

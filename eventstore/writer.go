@@ -21,6 +21,8 @@ type writer struct {
 	d     driver.Batcher
 	space chan struct{} // bounds the queue
 
+	requests, groups sync.Pool
+
 	mu      sync.Mutex
 	queue   []*request
 	leads   int             // batches under way, or about to be
@@ -32,6 +34,12 @@ type writer struct {
 
 // queueLength is how many appends may wait; more block their callers.
 const queueLength = 8192
+
+// A group is what one commit takes.
+type group struct {
+	requests []*request
+	appends  []driver.Append
+}
 
 // A request is an append on its way through the queue.
 type request struct {
@@ -53,7 +61,10 @@ const (
 )
 
 func newWriter(s *Store, d driver.Batcher) *writer {
-	return &writer{s: s, d: d, space: make(chan struct{}, queueLength), streams: map[string]bool{}, idle: make(chan struct{}), gone: make(chan struct{})}
+	w := &writer{s: s, d: d, space: make(chan struct{}, queueLength), streams: map[string]bool{}, idle: make(chan struct{}), gone: make(chan struct{})}
+	w.requests.New = func() any { return &request{signal: make(chan struct{}, 2)} }
+	w.groups.New = func() any { return &group{} }
+	return w
 }
 
 func (w *writer) append(ctx context.Context, a prepared) driver.Result {
@@ -66,7 +77,8 @@ func (w *writer) append(ctx context.Context, a prepared) driver.Result {
 			return driver.Result{Err: ctx.Err()}
 		}
 	}
-	r := &request{prepared: a, ctx: ctx, signal: make(chan struct{}, 2)}
+	r := w.requests.Get().(*request)
+	r.prepared, r.ctx, r.state = a, ctx, waiting
 	if w.s.opt.Trace.CommitStart != nil {
 		r.since = time.Now()
 	}
@@ -95,7 +107,10 @@ func (w *writer) wait(r *request) driver.Result {
 			switch r.state {
 			case done:
 				w.mu.Unlock()
-				return r.res
+				res := r.res
+				r.prepared, r.ctx, r.res = prepared{}, nil, driver.Result{}
+				w.requests.Put(r) // nobody else has it, and its signals are received
+				return res
 			case leading:
 				w.lead(r) // unlocks
 			default:
@@ -144,26 +159,25 @@ func (w *writer) remove(r *request) {
 // end, since then the leader must be able to leave.
 func (w *writer) lead(r *request) {
 	r.state = waiting
-	batch := w.take()
-	w.mu.Unlock()
-	if len(batch) == 0 { // everybody left, or waits for a stream in another batch
-		w.mu.Lock()
+	g := w.groups.Get().(*group)
+	w.take(g)
+	if len(g.requests) == 0 { // everybody left, or waits for a stream in another batch
 		w.promote()
 		w.mu.Unlock()
 		return
 	}
+	w.mu.Unlock()
 	if r.ctx.Done() == nil {
-		w.commit(batch)
+		w.commit(g)
 	} else {
-		go w.commit(batch)
+		go w.commit(g)
 	}
 }
 
 // take removes from the queue, in order, what fits one batch. No stream may be in
 // two batches at once; appends to one that is stay, and so do later ones to it.
-func (w *writer) take() []*request {
+func (w *writer) take(g *group) {
 	var (
-		batch  []*request
 		events int
 		bytes  int
 		limits = &w.s.limits
@@ -185,7 +199,7 @@ func (w *writer) take() []*request {
 			rest = append(rest, r)
 			continue
 		}
-		if len(batch) > 0 && (events+len(r.Events) > limits.BatchEvents || bytes+r.bytes > limits.BatchBytes) {
+		if len(g.requests) > 0 && (events+len(r.Events) > limits.BatchEvents || bytes+r.bytes > limits.BatchBytes) {
 			full = true
 			rest = append(rest, r)
 			continue
@@ -193,16 +207,15 @@ func (w *writer) take() []*request {
 		events += len(r.Events)
 		bytes += r.bytes
 		r.state = taken
-		batch = append(batch, r)
+		g.requests = append(g.requests, r)
 	}
 	clear(w.queue[len(rest):])
 	w.queue = rest
 	if limits.Writers > 1 {
-		for _, r := range batch {
+		for _, r := range g.requests {
 			w.streams[r.Stream] = true
 		}
 	}
-	return batch
 }
 
 // promote gives a lead that has become free to the first append that can use
@@ -230,22 +243,23 @@ func (w *writer) rest() {
 	}
 }
 
-func (w *writer) commit(batch []*request) {
-	as := make([]driver.Append, len(batch))
+func (w *writer) commit(g *group) {
 	events, bytes := 0, 0
-	for i, r := range batch {
-		as[i] = r.Append
+	for _, r := range g.requests {
+		g.appends = append(g.appends, r.Append)
 		events += len(r.Events)
 		bytes += r.bytes
 	}
-	results := w.commitTraced(as, events, bytes, batch[0])
-	for i, r := range batch {
+	results := w.commitTraced(g.appends, events, bytes, g.requests[0])
+	for i, r := range g.requests {
 		r.res = results[i]
 		w.s.appended(&r.prepared, &r.res)
 	}
 	w.mu.Lock()
-	for _, r := range batch {
-		delete(w.streams, r.Stream)
+	for _, r := range g.requests {
+		if w.s.limits.Writers > 1 {
+			delete(w.streams, r.Stream)
+		}
 		r.state = done
 		r.signal <- struct{}{}
 		<-w.space
@@ -260,10 +274,17 @@ func (w *writer) commit(batch []*request) {
 		}
 	}
 	w.mu.Unlock()
+	clear(g.requests)
+	clear(g.appends)
+	g.requests, g.appends = g.requests[:0], g.appends[:0]
+	w.groups.Put(g)
 }
 
 func (w *writer) commitTraced(as []driver.Append, events, bytes int, first *request) []driver.Result {
-	ctx := context.WithoutCancel(first.ctx)
+	ctx := first.ctx
+	if ctx.Done() != nil {
+		ctx = context.WithoutCancel(ctx)
+	}
 	t := w.s.opt.Trace
 	if t.CommitStart == nil {
 		return w.d.AppendBatch(ctx, as)
