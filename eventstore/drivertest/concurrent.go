@@ -202,22 +202,20 @@ func testConcurrent(g *group) {
 	})
 
 	g.test("a reader never sees part of an append", func(f *fixture) {
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
+		var written atomic.Bool
+		var writing sync.WaitGroup
+		defer writing.Wait()
+		writing.Go(func() {
+			defer written.Store(true)
 			for range 60 {
 				if r := f.d.Append(f.ctx, driver.Append{Stream: "s-1", Events: events(5)}); r.Err != nil {
 					f.Error(r.Err)
 					return
 				}
 			}
-		}()
-		for reading := true; reading; {
-			select {
-			case <-done:
-				reading = false
-			default:
-			}
+		})
+		for last := false; !last; {
+			last = written.Load()
 			list, err := f.d.ReadStream(f.ctx, "s-1", 0, driver.Forward, 1000)
 			require.NoError(f, err)
 			require.Zero(f, len(list)%5, "%d events of appends of 5", len(list))

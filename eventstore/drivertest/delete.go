@@ -26,6 +26,7 @@ func (f *fixture) readable(stream string, loose bool, want ...uint64) {
 				break
 			}
 			from = have[len(have)-1]
+			require.LessOrEqual(f, len(have), len(want), "backward, %d at once", limit)
 		}
 		slices.Reverse(have)
 		require.Equal(f, want, nilIfEmpty(have), "backward, %d at once", limit)

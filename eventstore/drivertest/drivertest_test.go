@@ -1,17 +1,191 @@
 package drivertest_test
 
 import (
+	"context"
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/levada-go/levada/eventstore/driver"
 	"github.com/levada-go/levada/eventstore/drivertest"
 	"github.com/levada-go/levada/eventstore/memstore"
 )
 
-// TestMemstorePasses shows that the suite can be passed by a driver that
-// outlives its process: here by one that pretends to.
-func TestMemstorePasses(t *testing.T) {
-	drivertest.Run(t, drivertest.Harness{
-		Open: func(t testing.TB) driver.Store { return memstore.NewDriver() },
+// Drivers differ in what the contracts leave open. The suite must not mind.
+func TestSoundDriversPass(t *testing.T) {
+	t.Parallel()
+	for name, open := range map[string]func() driver.Store{
+		"one that does everything": memstore.NewDriver,
+		"one that does only what every driver must": func() driver.Store {
+			return struct{ driver.Store }{memstore.NewDriver()}
+		},
+		"one that tells only the last position of an append": lastOnly,
+		"one whose positions have gaps":                      gaps,
+		"one that examines three events in a call":           shortSighted,
+		"one whose Wait often ends for nothing":              fidgety,
+		"one with limits":                                    limited,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			drivertest.Run(t, drivertest.Harness{Open: func(testing.TB) driver.Store { return open() }})
+		})
+	}
+}
+
+func newMutant() *mutant { return &mutant{full: memstore.NewDriver().(full)} }
+
+// results changes the result of every kind of append.
+func (m *mutant) results(change func(*driver.Result)) {
+	m.onAppend = func(ctx context.Context, a driver.Append) driver.Result {
+		r := m.full.Append(ctx, a)
+		change(&r)
+		return r
+	}
+	m.onBatch = func(ctx context.Context, as []driver.Append) []driver.Result {
+		list := m.full.AppendBatch(ctx, as)
+		for i := range list {
+			change(&list[i])
+		}
+		return list
+	}
+	m.onWith = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) []driver.Result {
+		list := m.full.AppendWith(ctx, as, fn)
+		for i := range list {
+			change(&list[i])
+		}
+		return list
+	}
+	m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) driver.Result {
+		r := m.full.AppendIf(ctx, items, after, events)
+		change(&r)
+		return r
+	}
+}
+
+func lastOnly() driver.Store {
+	m := newMutant()
+	m.results(func(r *driver.Result) { r.Positions = nil })
+	return m
+}
+
+// gaps multiplies all positions that come out by ten, and divides those that
+// go in.
+func gaps() driver.Store {
+	m := newMutant()
+	out := func(list []driver.Recorded) []driver.Recorded {
+		for i := range list {
+			list[i].Position *= 10
+		}
+		return list
+	}
+	m.results(func(r *driver.Result) {
+		r.Last *= 10
+		ps := make([]uint64, len(r.Positions))
+		for i, p := range r.Positions {
+			ps[i] = p * 10
+		}
+		r.Positions = ps
 	})
+	with := m.onWith
+	m.onWith = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) []driver.Result {
+		return with(ctx, as, func(tx any, list []driver.Recorded) error { return fn(tx, out(list)) })
+	}
+	appendIf := m.onAppendIf
+	m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) driver.Result {
+		r := appendIf(ctx, items, after/10, events)
+		var conflict *driver.ConflictError
+		if errors.As(r.Err, &conflict) {
+			r.Err = &driver.ConflictError{Actual: conflict.Actual * 10}
+		}
+		return r
+	}
+	m.onQuery = func(ctx context.Context, items []driver.QueryItem, after uint64, limit int) ([]driver.Recorded, uint64, error) {
+		list, scanned, err := m.full.Query(ctx, items, after/10, limit)
+		return out(list), scanned * 10, err
+	}
+	m.onReadStream = func(ctx context.Context, stream string, from uint64, dir driver.Direction, limit int) ([]driver.Recorded, error) {
+		list, err := m.full.ReadStream(ctx, stream, from, dir, limit)
+		return out(list), err
+	}
+	m.onReadAll = func(ctx context.Context, f driver.Filter, from uint64, dir driver.Direction, limit int) ([]driver.Recorded, uint64, error) {
+		list, scanned, err := m.full.ReadAll(ctx, f, from/10, dir, limit)
+		return out(list), scanned * 10, err
+	}
+	m.onWait = func(ctx context.Context, after uint64) error { return m.full.Wait(ctx, after/10) }
+	m.onHead = func(ctx context.Context) (uint64, error) {
+		head, err := m.full.Head(ctx)
+		return head * 10, err
+	}
+	m.onPositionAt = func(ctx context.Context, t time.Time) (uint64, error) {
+		p, err := m.full.PositionAt(ctx, t)
+		return p * 10, err
+	}
+	return m
+}
+
+// shortSighted reads three events of the log, and returns those it wants.
+func shortSighted() driver.Store {
+	m := newMutant()
+	page := func(ctx context.Context, from uint64, dir driver.Direction, limit int, match func(*driver.Recorded) bool) ([]driver.Recorded, uint64, error) {
+		list, scanned, err := m.full.ReadAll(ctx, driver.Filter{System: true}, from, dir, min(limit, 3))
+		var some []driver.Recorded
+		for _, r := range list {
+			if match(&r) {
+				some = append(some, r)
+			}
+		}
+		return some, scanned, err
+	}
+	m.onReadAll = func(ctx context.Context, f driver.Filter, from uint64, dir driver.Direction, limit int) ([]driver.Recorded, uint64, error) {
+		return page(ctx, from, dir, limit, func(r *driver.Recorded) bool { return f.Match(r.Stream, r.Type) })
+	}
+	m.onQuery = func(ctx context.Context, items []driver.QueryItem, after uint64, limit int) ([]driver.Recorded, uint64, error) {
+		return page(ctx, after, driver.Forward, limit, func(r *driver.Recorded) bool {
+			for _, item := range items {
+				if item.Match(r.Type, r.Tags) {
+					return true
+				}
+			}
+			return len(items) == 0 && r.Stream[0] != '$'
+		})
+	}
+	return m
+}
+
+func fidgety() driver.Store {
+	m := newMutant()
+	m.onWait = func(ctx context.Context, after uint64) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		short, cancel := context.WithTimeout(ctx, 5*time.Millisecond)
+		defer cancel()
+		if err := m.full.Wait(short, after); !errors.Is(err, short.Err()) || ctx.Err() != nil {
+			return err
+		}
+		return nil
+	}
+	return m
+}
+
+// limited keeps its limits.
+func limited() driver.Store {
+	m := newMutant()
+	limits := driver.Limits{EventBytes: 8 << 10, AppendEvents: 300, AppendBytes: 64 << 10, BatchEvents: 500, BatchBytes: 1 << 20, NameBytes: 120, Writers: 1}
+	m.onLimits = func() driver.Limits { return limits }
+	m.onAppend = func(ctx context.Context, a driver.Append) driver.Result {
+		size := 0
+		for i := range a.Events {
+			n := a.Events[i].Size()
+			if n > limits.EventBytes {
+				return driver.Result{Err: driver.ErrTooLarge}
+			}
+			size += n
+		}
+		if len(a.Events) > limits.AppendEvents || size > limits.AppendBytes || len(a.Stream) > limits.NameBytes {
+			return driver.Result{Err: driver.ErrTooLarge}
+		}
+		return m.full.Append(ctx, a)
+	}
+	return m
 }

@@ -44,6 +44,7 @@ type world struct {
 	snapshots   map[string]driver.Snapshot
 	checkpoints map[string]driver.Checkpoint
 	cursors     []uint64 // positions that the driver gave out
+	saved       int      // snapshots and checkpoints, to tell them apart
 }
 
 // An entry is an event of the model's log.
@@ -70,7 +71,7 @@ var (
 	poolStreams  = []string{"a-1", "a-2", "a", "b-1-x", "b-1", "ab-1", "$sys-1", "$sys-2"}
 	poolTypes    = []string{"opened", "closed", "changed"}
 	poolTags     = []string{"x", "y", "z:1"}
-	poolNames    = []string{"n", "n/1", "n/2", "m"}
+	poolNames    = []string{"n", "n/1"}
 	poolCategory = []string{"a", "b", "ab", "$sys", "none"}
 )
 
@@ -109,15 +110,24 @@ func (w *world) actions() map[string]func(*rapid.T) {
 		actions["list"] = w.list
 	}
 	if _, ok := w.d.(driver.Snapshotter); ok {
-		actions["snapshot"] = w.snapshot
+		actions["snapshots"] = few(w.snapshot)
 	}
 	if _, ok := w.d.(driver.Checkpointer); ok {
-		actions["checkpoint"] = w.checkpoint
+		actions["checkpoints"] = few(w.checkpoint)
 	}
 	if w.h.Reopen != nil {
 		actions["reopen"] = func(*rapid.T) { w.d = w.h.Reopen(w.outer, w.d) }
 	}
 	return actions
+}
+
+// few is an action a few times over, for what takes several to show.
+func few(action func(*rapid.T)) func(*rapid.T) {
+	return func(t *rapid.T) {
+		for range rapid.IntRange(1, 6).Draw(t, "times") {
+			action(t)
+		}
+	}
 }
 
 // line returns a stream of the model, an empty one if there is none yet.
@@ -530,15 +540,16 @@ func (w *world) list(t *rapid.T) {
 
 func (w *world) snapshot(t *rapid.T) {
 	d := w.d.(driver.Snapshotter)
-	stream := rapid.SampledFrom(poolStreams[:3]).Draw(t, "stream")
+	stream := rapid.SampledFrom(poolStreams[:2]).Draw(t, "stream")
 	old, has := w.snapshots[stream]
 	switch rapid.IntRange(0, 4).Draw(t, "snapshot") {
 	case 0:
 		require.NoError(t, d.DeleteSnapshot(w.ctx, stream))
 		delete(w.snapshots, stream)
 	case 1, 2:
-		s := driver.Snapshot{Version: rapid.Uint64Range(0, 5).Draw(t, "version"), Schema: rapid.IntRange(0, 2).Draw(t, "schema")}
-		s.Data = []byte(fmt.Sprint(len(w.log), s.Version))
+		s := driver.Snapshot{Version: rapid.Uint64Range(0, 3).Draw(t, "version"), Schema: rapid.IntRange(0, 2).Draw(t, "schema")}
+		w.saved++
+		s.Data = []byte(fmt.Sprint("save ", w.saved))
 		err := d.SaveSnapshot(w.ctx, stream, s)
 		if w.line(stream).purged {
 			require.ErrorIs(t, err, driver.ErrStreamDeleted)
@@ -562,11 +573,12 @@ func (w *world) checkpoint(t *rapid.T) {
 	d := w.d.(driver.Checkpointer)
 	name := rapid.SampledFrom(poolNames).Draw(t, "name")
 	old, has := w.checkpoints[name]
+	w.saved++
 	draw := func(label string) driver.Checkpoint {
 		return driver.Checkpoint{
 			Position: rapid.Uint64Range(0, 2).Draw(t, label+" position"),
 			Fence:    rapid.Uint64Range(0, 2).Draw(t, label+" fence"),
-			Data:     []byte(fmt.Sprint(label, len(w.log))),
+			Data:     []byte(fmt.Sprint("save ", w.saved)),
 		}
 	}
 	switch rapid.IntRange(0, 5).Draw(t, "checkpoint") {

@@ -214,6 +214,7 @@ func testList(g *group) {
 			require.NoError(f, err)
 			require.LessOrEqual(f, len(page), limit)
 			for _, info := range page {
+				require.Greater(f, info.Name, after, "names sort after after")
 				require.Equal(f, f.info(info.Name), info)
 				have = append(have, info.Name)
 			}
