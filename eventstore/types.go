@@ -34,6 +34,24 @@ type typeInfo struct {
 	rt        reflect.Type
 	shareable bool
 	old       bool // a form that is only read
+	scratch   sync.Pool
+}
+
+// decode returns a value of the type. It is decoded in place that is used again,
+// and copied to where it stays, so that an event costs one allocation and not two.
+func (i *typeInfo) decode(c Codec, data []byte) (any, error) {
+	p := i.scratch.Get() // a pointer
+	if p == nil {
+		p = reflect.New(i.rt).Interface()
+	}
+	if err := c.Unmarshal(data, p); err != nil {
+		return nil, err
+	}
+	e := reflect.ValueOf(p).Elem()
+	v := e.Interface()
+	e.SetZero() // nothing of this event may show in the next
+	i.scratch.Put(p)
+	return v, nil
 }
 
 var noTypes typeTable
@@ -281,11 +299,11 @@ func (d *decoder) value(ctx context.Context, info *typeInfo, r *Recorded) (any, 
 			return nil, err
 		}
 	}
-	p := reflect.New(info.rt)
-	if err := codec.Unmarshal(raw, p.Interface()); err != nil {
+	v, err := info.decode(codec, raw)
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCodec, err)
 	}
-	return p.Elem().Interface(), nil
+	return v, nil
 }
 
 func (d *decoder) parts(tab *typeTable, v any, r *Recorded, out []*Recorded) []*Recorded {
