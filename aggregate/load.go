@@ -42,11 +42,16 @@ func (r *Repository[S]) current(ctx context.Context, in *instance[S]) error {
 	if in.loaded && !in.stale() {
 		return nil
 	}
+	told := in.latest.Load()
 	if err := r.load(ctx, in); err != nil {
 		in.loaded = false // it may be half folded
 		return fmt.Errorf("aggregate %s: %w", in.stream, err)
 	}
 	in.loaded, in.suspect = true, false
+	if told > uint64(in.version) {
+		// What was appended before the load and is not there now, another process has deleted.
+		in.latest.CompareAndSwap(told, uint64(in.version))
+	}
 	return nil
 }
 
