@@ -3,6 +3,7 @@ package projection_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -66,27 +67,59 @@ func (f *faulty[T]) Update(ctx context.Context, name string, from, to eventstore
 	return f.fault("answer")
 }
 
-// onceModel checks, whatever goes wrong where, with two groups that run the
-// same projection, that are stopped and started, that every event is in the model once, in order.
-func onceModel[M any](rt *rapid.T, t *testing.T, target projection.Target[*M], write func(*M, int), read func() []int) {
+// A plan is what happens to one or two groups that run the same projection.
+type plan struct {
+	seed   uint64
+	rate   float64 // of each fault
+	groups int
+	skip   int // multiples of it are skipped; 0 for none
+	steps  []step
+}
+
+type step struct {
+	what string
+	n    int
+}
+
+var plans = rapid.Custom(func(rt *rapid.T) plan {
+	p := plan{
+		seed:   rapid.Uint64().Draw(rt, "seed"),
+		rate:   rapid.SampledFrom([]float64{0, 0.05, 0.3}).Draw(rt, "rate"),
+		groups: rapid.IntRange(1, 2).Draw(rt, "groups"),
+		skip:   rapid.SampledFrom([]int{0, 0, 3, 7}).Draw(rt, "skip"),
+	}
+	for range rapid.IntRange(1, 30).Draw(rt, "steps") {
+		st := step{what: rapid.SampledFrom([]string{
+			"add", "add", "add", "note", "note", "run or stop", "pause", "reset", "sleep", "settle",
+		}).Draw(rt, "what")}
+		switch st.what {
+		case "add", "note":
+			st.n = rapid.IntRange(1, 6).Draw(rt, "events")
+		case "run or stop", "pause", "reset":
+			st.n = rapid.IntRange(0, p.groups-1).Draw(rt, "group")
+		case "sleep":
+			st.n = rapid.IntRange(0, 3000).Draw(rt, "milliseconds")
+		}
+		p.steps = append(p.steps, st)
+	}
+	return p
+})
+
+// carryOut returns an error unless, whatever goes wrong where, every event is in
+// the model once, in order.
+func carryOut[M any](t *testing.T, p plan, target projection.Target[*M], write func(*M, int), read func() []int) error {
 	s := newStore(t)
-	f := &faulty[*M]{Target: target,
-		rand: rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 1)),
-		rate: rapid.SampledFrom([]float64{0, 0.05, 0.3}).Draw(rt, "rate"),
-	}
-	skips := rapid.SampledFrom([]int{0, 0, 3, 7}).Draw(rt, "skip multiples of")
-	type proc struct {
-		g    *projection.Group
-		stop func()
-	}
-	procs := make([]*proc, rapid.IntRange(1, 2).Draw(rt, "groups"))
-	for i := range procs {
+	f := &faulty[*M]{Target: target, rand: rand.New(rand.NewPCG(p.seed, 1)), rate: p.rate}
+	skips := func(n int) bool { return p.skip > 0 && n%p.skip == 0 }
+	var groups []*projection.Group
+	var stops []func() error // nil for a group that does not run
+	for range p.groups {
 		g := newGroup(s)
 		err := g.Add(&projection.Projection[*M]{
 			Name: "once", Target: f,
 			Handlers: []projection.Handler[*M]{projection.On(func(_ context.Context, m *M, e Added, _ *eventstore.Recorded) error {
 				write(m, e.N)
-				if skips > 0 && e.N%skips == 0 {
+				if skips(e.N) {
 					return errBoom
 				}
 				return f.fault("handler")
@@ -99,130 +132,126 @@ func onceModel[M any](rt *rapid.T, t *testing.T, target projection.Target[*M], w
 			},
 		})
 		if err != nil {
-			rt.Fatal(err)
+			return err
 		}
-		procs[i] = &proc{g: g}
+		groups, stops = append(groups, g), append(stops, nil)
 	}
-	toggle := func(p *proc) {
-		if p.stop != nil {
-			p.stop()
-			p.stop = nil
-			return
+	toggle := func(i int) error {
+		if stop := stops[i]; stop != nil {
+			stops[i] = nil
+			return stop()
 		}
-		ctx, cancel := context.WithCancel(context.Background())
-		result := make(chan error, 1)
-		go func() { result <- p.g.Run(ctx) }()
-		p.stop = func() {
-			cancel()
-			if err := <-result; err != nil {
-				rt.Fatal(err)
-			}
-		}
+		stops[i] = start(t, groups[i])
+		return nil
 	}
+
 	var last eventstore.Position
 	var want []int
 	next := 1
-	for range rapid.IntRange(1, 30).Draw(rt, "steps") {
-		switch rapid.IntRange(0, 9).Draw(rt, "step") {
-		case 0, 1, 2:
+	for i, st := range p.steps {
+		var err error
+		switch st.what {
+		case "add":
 			var ns []int
-			for range rapid.IntRange(1, 6).Draw(rt, "events") {
+			for range st.n {
 				ns = append(ns, next)
-				if skips == 0 || next%skips != 0 {
+				if !skips(next) {
 					want = append(want, next)
 				}
 				next++
 			}
 			last = add(t, s, ns...)
-		case 3, 4:
-			last = note(t, s, rapid.IntRange(1, 5).Draw(rt, "notes"))
-		case 5:
-			toggle(procs[rapid.IntRange(0, len(procs)-1).Draw(rt, "which")])
-		case 6:
-			p := procs[rapid.IntRange(0, len(procs)-1).Draw(rt, "which")]
-			if err := p.g.Pause(context.Background(), "once"); err != nil {
-				rt.Fatal(err)
-			}
-			if err := p.g.Resume("once"); err != nil {
-				rt.Fatal(err)
-			}
-		case 7:
-			if rapid.Bool().Draw(rt, "reset") {
-				// It may fail, and then changes nothing.
-				_ = procs[0].g.Reset(context.Background(), "once")
-			}
-		case 8:
-			time.Sleep(time.Duration(rapid.IntRange(0, 3000).Draw(rt, "ms")) * time.Millisecond)
-		case 9:
+		case "note":
+			last = note(t, s, st.n)
+		case "run or stop":
+			err = toggle(st.n)
+		case "pause":
+			err = errors.Join(groups[st.n].Pause(t.Context(), "once"), groups[st.n].Resume("once"))
+		case "reset":
+			err = groups[st.n].Reset(t.Context(), "once")
+		case "sleep":
+			time.Sleep(time.Duration(st.n) * time.Millisecond)
+		case "settle":
 			synctest.Wait()
 		}
-		if got := read(); !prefix(got, want) {
-			rt.Fatalf("the model has %v, want a beginning of %v", got, want)
+		if err != nil {
+			return fmt.Errorf("step %d: %w", i, err)
+		}
+		if got := read(); len(got) > len(want) || !slices.Equal(got, want[:len(got)]) {
+			return fmt.Errorf("after step %d the model has %v, want a beginning of %v", i, got, want)
 		}
 	}
+
 	f.heal()
-	for _, p := range procs {
-		if p.stop == nil {
-			toggle(p)
+	for i := range groups {
+		if stops[i] == nil {
+			if err := toggle(i); err != nil {
+				return err
+			}
 		}
 	}
-	for _, p := range procs {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
-		if err := p.g.Wait(ctx, last); err != nil {
-			rt.Fatal(err)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	for i, g := range groups {
+		if err := g.Wait(ctx, last); err != nil {
+			return fmt.Errorf("group %d: %w", i, err)
 		}
-		cancel()
 	}
 	if got := read(); !slices.Equal(got, want) {
-		rt.Fatalf("the model has %v, want %v", got, want)
+		return fmt.Errorf("the model has %v, want %v", got, want)
 	}
-	for _, p := range procs {
-		toggle(p)
+	for i := range groups {
+		if err := toggle(i); err != nil {
+			return err
+		}
 	}
-	if at, err := target.Load(context.Background(), "once"); err != nil || at != last {
-		rt.Fatalf("it ended at %d (%v), want %d", at, err, last)
+	if at, err := target.Load(ctx, "once"); err != nil || at != last {
+		return fmt.Errorf("it ended at %d (%v), want %d", at, err, last)
 	}
+	return nil
 }
 
-func prefix(got, want []int) bool { return len(got) <= len(want) && slices.Equal(got, want[:len(got)]) }
+// checkPlans runs plans in bubbles, where rapid's own panics must not go.
+func checkPlans(t *testing.T, try func(t *testing.T, p plan) error) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		p := plans.Draw(rt, "plan")
+		var err error
+		synctest.Test(t, func(t *testing.T) { err = try(t, p) })
+		if err != nil {
+			rt.Fatal(err)
+		}
+	})
+}
 
 func TestEveryEventCountsOnceWhateverFails(t *testing.T) {
 	t.Parallel()
 	t.Run("in a model with a clone", func(t *testing.T) {
-		t.Parallel()
-		rapid.Check(t, func(rt *rapid.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var m projection.Memory[Log]
-				onceModel(rt, t, &m, func(l *Log, n int) { l.Seen = append(l.Seen, n) }, func() []int { return seen(&m) })
-			})
+		checkPlans(t, func(t *testing.T, p plan) error {
+			var m projection.Memory[Log]
+			return carryOut(t, p, &m, func(l *Log, n int) { l.Seen = append(l.Seen, n) }, func() []int { return seen(&m) })
 		})
 	})
 	t.Run("in a model that is built again", func(t *testing.T) {
-		t.Parallel()
 		type list struct{ seen []int }
-		rapid.Check(t, func(rt *rapid.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var m projection.Memory[list]
-				onceModel(rt, t, &m, func(l *list, n int) { l.seen = append(l.seen, n) }, func() (ns []int) {
-					m.View(func(l *list, _ eventstore.Position) { ns = slices.Clone(l.seen) })
-					return ns
-				})
+		checkPlans(t, func(t *testing.T, p plan) error {
+			var m projection.Memory[list]
+			return carryOut(t, p, &m, func(l *list, n int) { l.seen = append(l.seen, n) }, func() (ns []int) {
+				m.View(func(l *list, _ eventstore.Position) { ns = slices.Clone(l.seen) })
+				return ns
 			})
 		})
 	})
 	t.Run("in a model that is assigned", func(t *testing.T) {
-		t.Parallel()
 		type array struct {
 			n    int
 			seen [256]int
 		}
-		rapid.Check(t, func(rt *rapid.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var m projection.Memory[array]
-				onceModel(rt, t, &m, func(a *array, n int) { a.seen[a.n] = n; a.n++ }, func() (ns []int) {
-					m.View(func(a *array, _ eventstore.Position) { ns = slices.Clone(a.seen[:a.n]) })
-					return ns
-				})
+		checkPlans(t, func(t *testing.T, p plan) error {
+			var m projection.Memory[array]
+			return carryOut(t, p, &m, func(a *array, n int) { a.seen[a.n] = n; a.n++ }, func() (ns []int) {
+				m.View(func(a *array, _ eventstore.Position) { ns = slices.Clone(a.seen[:a.n]) })
+				return ns
 			})
 		})
 	})
