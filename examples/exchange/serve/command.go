@@ -1,0 +1,296 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/eventstore/memstore"
+	"github.com/levada-go/levada/eventstore/sqlitestore"
+)
+
+// The exit status of Main.
+const (
+	exitOK     = 0
+	exitFailed = 1 // it could not start, or had to stop
+	exitUsage  = 2 // the flags are wrong
+)
+
+// drain is how long a closing exchange waits for those it serves.
+const drain = 5 * time.Second
+
+// maxConnections bounds the connections of all kinds.
+const maxConnections = 2000
+
+// Main runs "exchange serve" with the arguments behind its name until ctx ends,
+// and returns its exit status.
+func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	c, err := parse(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case err != nil:
+		return exitUsage
+	}
+	if err := c.run(ctx, stdout, stderr); err != nil {
+		fmt.Fprintln(stderr, "exchange:", err)
+		return exitFailed
+	}
+	return exitOK
+}
+
+type config struct {
+	addr  string
+	store string // "sqlite:FILE" or "memory:"
+	hosts []string
+	demo  bool
+	seed  uint64
+}
+
+// parse reads the flags. What is wrong with them has been printed when it returns.
+func parse(args []string, stderr io.Writer) (config, error) {
+	c := config{}
+	fs := flag.NewFlagSet("exchange", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	fs.Usage = func() { usage(fs) }
+	fs.StringVar(&c.addr, "addr", "localhost:8080", "`host:port` to listen on; port 0 picks a free one")
+	file := fs.String("db", "", "`file` that keeps the events; it is made, with its folder, if it is not there\n(default "+shown(defaultFile())+")")
+	fs.StringVar(&c.store, "store", "", "`store` that keeps the events: sqlite:FILE, or memory: to forget them at the end")
+	hosts := fs.String("host", "", "`names`, separated by commas, that browsers may call this server by, beside that of -addr;\nneeded behind a proxy. On an address that is not of this machine alone any name is served\nunless some are given")
+	fs.BoolVar(&c.demo, "demo", true, "let bots trade; -demo=0 leaves the market to people")
+	fs.Uint64Var(&c.seed, "seed", 0, "`number` that the bots' dice start from; 0 is another one each time")
+	if err := fs.Parse(args); err != nil {
+		return c, err
+	}
+	wrong := func(format string, a ...any) (config, error) {
+		err := fmt.Errorf(format, a...)
+		fmt.Fprintf(stderr, "exchange: %v\nRun exchange -h for help.\n", err)
+		return c, err
+	}
+	if fs.NArg() > 0 {
+		return wrong("unexpected argument %q", fs.Arg(0))
+	}
+	host, port, err := net.SplitHostPort(c.addr)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err != nil {
+		return wrong("-addr %q is not host:port, such as localhost:8080", c.addr)
+	}
+	switch {
+	case *file != "" && c.store != "":
+		return wrong("-db and -store say the same thing; give one of them")
+	case *file != "":
+		c.store = "sqlite:" + *file
+	case c.store == "":
+		path, err := defaultFile()
+		if err != nil {
+			return wrong("there is no folder for data of this user (%v); say where with -db", err)
+		}
+		c.store = "sqlite:" + path
+	}
+	if kind, path, _ := strings.Cut(c.store, ":"); !(kind == "sqlite" && path != "" || c.store == "memory:") {
+		return wrong("-store %q is neither sqlite:FILE nor memory:", c.store)
+	}
+	for name := range strings.SplitSeq(*hosts, ",") {
+		if name = strings.ToLower(strings.TrimSpace(name)); name != "" {
+			c.hosts = append(c.hosts, name)
+		}
+	}
+	if local(host) {
+		c.hosts = append(c.hosts, "localhost", "127.0.0.1", "::1", strings.ToLower(host))
+	}
+	if c.seed == 0 {
+		c.seed = rand.Uint64()
+	}
+	return c, nil
+}
+
+// local reports whether only this machine can reach a host to listen on.
+func local(host string) bool {
+	if ip := net.ParseIP(host); ip != nil {
+		return ip.IsLoopback()
+	}
+	return strings.EqualFold(host, "localhost")
+}
+
+func usage(fs *flag.FlagSet) {
+	fmt.Fprint(fs.Output(), `Usage: exchange [serve] [flags]
+       exchange match [flags] [FILE]
+
+serve, which is what happens without a command, runs an exchange with a live page
+and a public market data API. Every order and what became of it is an event in one
+file; start it again and charts, books and open orders are as they were.
+match runs a file of orders through the order book; see exchange match -h.
+
+Flags of serve:
+
+`)
+	fs.PrintDefaults()
+}
+
+// defaultFile returns where events are kept: in the folder for data of the user.
+func defaultFile() (string, error) {
+	dir := os.Getenv("XDG_DATA_HOME")
+	if !filepath.IsAbs(dir) {
+		switch runtime.GOOS {
+		case "windows":
+			if dir = os.Getenv("LocalAppData"); dir == "" {
+				return "", errors.New("%LocalAppData% is not set")
+			}
+		case "darwin", "ios":
+			home, err := os.UserHomeDir()
+			if err != nil {
+				return "", err
+			}
+			dir = filepath.Join(home, "Library", "Application Support")
+		default:
+			home, err := os.UserHomeDir()
+			if err != nil {
+				return "", err
+			}
+			dir = filepath.Join(home, ".local", "share")
+		}
+	}
+	return filepath.Join(dir, "levada", "exchange.db"), nil
+}
+
+func shown(path string, err error) string {
+	if err != nil {
+		return "none, as there is no folder for data of this user"
+	}
+	return path
+}
+
+// open opens the store and says where it is.
+func (c *config) open(stdout io.Writer) (*eventstore.Store, error) {
+	kind, path, _ := strings.Cut(c.store, ":")
+	if kind == "memory" {
+		fmt.Fprintln(stdout, "Events are kept in memory and forgotten at the end.")
+		return memstore.Open(nil), nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the folder of %s: %w; choose another file with -db", path, err)
+	}
+	store, err := sqlitestore.Open(path, nil)
+	if errors.Is(err, sqlitestore.ErrLocked) {
+		return nil, fmt.Errorf("another exchange is running on %s (%w); stop it, or choose another file with -db", path, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot open %s: %w", path, err)
+	}
+	fmt.Fprintf(stdout, "Events are kept in %s\n", path)
+	return store, nil
+}
+
+// run serves until ctx ends.
+func (c *config) run(ctx context.Context, stdout, stderr io.Writer) (err error) {
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	store, err := c.open(stdout)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		// What was being written is finished, whatever ended the run.
+		closing, cancel := context.WithTimeout(context.Background(), drain)
+		defer cancel()
+		err = errors.Join(err, store.Shutdown(closing))
+	}()
+	x, err := Open(store, Symbols(), log)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", c.addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s is in use by another program; choose another port with -addr, such as -addr localhost:8081, or -addr localhost:0 for any", c.addr)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s: %w; choose another address with -addr", c.addr, err)
+	}
+	defer l.Close()
+
+	// The model runs until everything that shows it has ended.
+	model, endModel := context.WithCancel(context.WithoutCancel(ctx))
+	defer endModel()
+	ctx, cancel := context.WithCancel(ctx) // the rest
+	defer cancel()
+	faults := make(chan error, 2)
+	var running, modelling sync.WaitGroup
+	defer modelling.Wait()
+	defer endModel()
+	modelling.Go(func() {
+		if err := x.Run(model); err != nil {
+			faults <- err
+		}
+		cancel()
+	})
+	if err := x.Ready(ctx); err != nil {
+		if ctx.Err() != nil {
+			err = nil // it was told to stop while it was reading
+		}
+		return errors.Join(err, fault(faults))
+	}
+
+	server := NewServer(x, c.hosts, log)
+	web := &http.Server{
+		Handler: server, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	running.Go(func() {
+		if err := web.Serve(newLimitListener(l, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
+			faults <- err
+			cancel()
+		}
+	})
+	if c.demo {
+		running.Go(func() { newBots(x, c.seed, log).run(ctx, func() bool { return server.Watched() > 0 }) })
+	}
+	fmt.Fprintf(stdout, "The exchange is open at %s\nCtrl-C closes it.\n", pageURL(c.addr, l.Addr()))
+
+	<-ctx.Done()
+	fmt.Fprintln(stdout, "Closing. Ctrl-C again ends it at once.")
+	closing, stop := context.WithTimeout(context.Background(), drain)
+	defer stop()
+	var ending sync.WaitGroup
+	ending.Go(func() { server.Shutdown(closing) })
+	if web.Shutdown(closing) != nil {
+		web.Close()
+	}
+	ending.Wait()
+	running.Wait()
+	return fault(faults)
+}
+
+// fault returns why the run had to end, nil if it was told to.
+func fault(faults <-chan error) error {
+	select {
+	case err := <-faults:
+		return err
+	default:
+		return nil
+	}
+}
+
+// pageURL is where a browser of this machine finds the exchange.
+func pageURL(addr string, listening net.Addr) string {
+	host, _, _ := net.SplitHostPort(addr)
+	_, port, _ := net.SplitHostPort(listening.String())
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, port) + "/"
+}

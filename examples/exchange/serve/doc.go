@@ -1,0 +1,37 @@
+// Package serve is the exchange as people see it: a page that moves with every
+// trade, a market data API over WebSocket, and orders over WebSocket and HTTP. It
+// is an application of levada with nothing between the parts:
+//
+//	             place, cancel, modify                 event
+//	browser ─ws─► session ──────────► orderbook.Books ───────► store
+//	   ▲            ▲                                       │     │
+//	   │  frames    │ snapshot                 projection   │     │ subscription
+//	   └────────────┴───────────── Markets ◄────────────────┘     │ After(position)
+//	                ▲                                             │
+//	                └─────────────────────────────────────────────┘
+//
+// [Open] makes an [Exchange] on a store, [Exchange.Run] keeps its read model
+// ([Markets]: books, tape, candles, live orders) up to date, and [NewServer] is the
+// http.Handler. [Main] is the command.
+//
+// # Nothing missed, nothing twice
+//
+// A client that subscribes gets a snapshot of the read model, and then what a
+// transient subscription on the store delivers after the position at which the
+// model stood. Frames carry the version of the book's stream that they lead to, and
+// that of the frame they continue, so a client can check. The messages are
+// described in docs/exchange-api.md.
+//
+// # Slow clients
+//
+// No frames are queued. A session's writer takes one frame at a time, and
+// whoever has one waits; see [Server]'s session. Meanwhile the store's subscription holds what is
+// new up to a bound, and beyond that remembers its position. The book and the
+// candles are states: a slow client gets the difference to the newest one. Trades
+// and own orders are all sent, until a client is too far behind and is closed.
+//
+// # Who is who
+//
+// There are no accounts. A random cookie makes a browser an owner, whose number in
+// the log is a hash of it, so that only the browser that placed an order cancels it.
+package serve
