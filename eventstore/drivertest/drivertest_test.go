@@ -1,8 +1,12 @@
 package drivertest_test
 
 import (
+	"cmp"
 	"context"
+
 	"errors"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,6 +28,7 @@ func TestSoundDriversPass(t *testing.T) {
 		"one that examines three events in a call":           shortSighted,
 		"one whose Wait often ends for nothing":              fidgety,
 		"one with limits":                                    limited,
+		"one that leaves deleted events in its log":          lazy,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -186,6 +191,139 @@ func limited() driver.Store {
 			return driver.Result{Err: driver.ErrTooLarge}
 		}
 		return m.full.Append(ctx, a)
+	}
+	return m
+}
+
+// lazy remembers which streams were deleted, and leaves their events where
+// they are: those who read the log go on seeing them.
+func lazy() driver.Store {
+	m := newMutant()
+	var mu sync.Mutex
+	origin, deleted := map[string]uint64{}, map[string]bool{}
+	complete := func(info driver.StreamInfo) driver.StreamInfo {
+		info.First = max(info.First, origin[info.Name]+min(info.Version, 1))
+		info.Origin, info.Deleted = origin[info.Name], deleted[info.Name]
+		return info
+	}
+	// absent says whether expectations count a stream as absent, and if so,
+	// whether one of them holds.
+	absent := func(stream string, expected int64) (absent bool, err error) {
+		if !deleted[stream] || expected == driver.Any {
+			return false, nil
+		}
+		if _, err := m.full.Stream(context.Background(), stream); err != nil {
+			return true, err
+		}
+		if expected != driver.NoStream {
+			return true, &driver.ConflictError{}
+		}
+		return true, nil
+	}
+	// expect makes a hold where it is to hold for a deleted stream.
+	expect := func(a *driver.Append) error {
+		is, err := absent(a.Stream, a.Expected)
+		if is {
+			a.Expected = driver.Any
+		}
+		return err
+	}
+	appended := func(stream string, r driver.Result) driver.Result {
+		if r.Err == nil {
+			deleted[stream] = false
+		}
+		return r
+	}
+	m.onAppend = func(ctx context.Context, a driver.Append) driver.Result {
+		mu.Lock()
+		defer mu.Unlock()
+		if err := cmp.Or(ctx.Err(), expect(&a)); err != nil {
+			return driver.Result{Err: err}
+		}
+		return appended(a.Stream, m.full.Append(ctx, a))
+	}
+	m.onBatch = func(ctx context.Context, as []driver.Append) []driver.Result {
+		results := make([]driver.Result, len(as))
+		for i, a := range as {
+			results[i] = m.onAppend(ctx, a)
+		}
+		return results
+	}
+	m.onWith = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) []driver.Result {
+		mu.Lock()
+		defer mu.Unlock()
+		results := make([]driver.Result, len(as))
+		for i, a := range as {
+			if results[i].Err = expect(&a); results[i].Err == nil {
+				results[i] = appended(a.Stream, m.full.AppendWith(ctx, []driver.Append{a}, fn)[0])
+			}
+		}
+		return results
+	}
+	m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) driver.Result {
+		mu.Lock()
+		defer mu.Unlock()
+		r := m.full.AppendIf(ctx, items, after, events)
+		for _, e := range events {
+			appended(e.Stream, r)
+		}
+		return r
+	}
+	m.onReadStream = func(ctx context.Context, stream string, from uint64, dir driver.Direction, limit int) ([]driver.Recorded, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if dir == driver.Forward {
+			from = max(from, origin[stream])
+		}
+		list, err := m.full.ReadStream(ctx, stream, from, dir, limit)
+		return slices.DeleteFunc(list, func(r driver.Recorded) bool { return r.Version <= origin[stream] }), err
+	}
+	m.onStream = func(ctx context.Context, stream string) (driver.StreamInfo, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		info, err := m.full.Stream(ctx, stream)
+		if err != nil {
+			return info, err
+		}
+		return complete(info), nil
+	}
+	m.onStreams = func(ctx context.Context, category, after string, limit int) ([]driver.StreamInfo, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		list, err := m.full.Streams(ctx, category, after, limit)
+		for i := range list {
+			list[i] = complete(list[i])
+		}
+		return list, err
+	}
+	m.onTruncate = func(ctx context.Context, stream string, before uint64) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if before <= origin[stream]+1 && before > 0 {
+			before = 1
+		}
+		return m.full.Truncate(ctx, stream, before)
+	}
+	m.onDelete = func(ctx context.Context, stream string, expected int64) error {
+		mu.Lock()
+		defer mu.Unlock()
+		info, err := m.full.Stream(ctx, stream)
+		if err != nil || deleted[stream] {
+			return err
+		}
+		// An append of nothing tells whether the expectation holds.
+		if r := m.full.Append(ctx, driver.Append{Stream: stream, Expected: expected}); r.Err != nil || info.Version == 0 {
+			return r.Err
+		}
+		origin[stream], deleted[stream] = info.Version, true
+		return nil
+	}
+	m.onPurge = func(ctx context.Context, stream string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		delete(origin, stream)
+		delete(deleted, stream)
+		return m.full.Purge(ctx, stream)
 	}
 	return m
 }

@@ -310,6 +310,8 @@ func testList(g *group) {
 		for _, name := range []string{"a-1", "a-2", "a-3", "b-1", "c-1"} {
 			f.fill(name, 3)
 		}
+		require.Len(f, list(f, "", 10), 5)
+		require.Len(f, list(f, "a", 10), 3)
 		require.NoError(f, d.Delete(f.ctx, "a-2", driver.Any))
 		require.NoError(f, d.Purge(f.ctx, "a-3"))
 		require.NoError(f, d.Purge(f.ctx, "b-1"))

@@ -118,7 +118,8 @@ func (d *store) unlock() {
 	d.write.Unlock()
 }
 
-// Append appends a.Events to a.Stream. It copies them.
+// Append appends a.Events to a.Stream. It copies them. Without events it only
+// tells whether the stream is as expected.
 func (d *store) Append(ctx context.Context, a driver.Append) driver.Result {
 	if err := d.lock(ctx); err != nil {
 		return driver.Result{Err: err}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -104,7 +106,7 @@ func TestLargeRemovalsLeaveTheLogAndItsIndexesRight(t *testing.T) {
 				if s := d.streams[name]; s != nil && s.purged {
 					return
 				}
-				list := events(rapid.SampledFrom(types).Draw(t, "type"), rapid.IntRange(1, 2*chunkSize).Draw(t, "events"), name[:1], "all")
+				list := events(rapid.SampledFrom(types).Draw(t, "type"), rapid.IntRange(1, 2*chunkSize).Draw(t, "events"), name[:1], "all", "all")
 				r := put(t, d, name, list...)
 				require.Equal(t, last+uint64(len(list)), r.Last, "positions are dense")
 				last = r.Last
@@ -254,6 +256,10 @@ func TestRemovedEventsAreGivenBack(t *testing.T) {
 	}
 	require.Equal(t, uint64(10*chunkSize+1), put(t, d, "s-1", events("t", 1)...).Last)
 	require.Equal(t, uint64(5*chunkSize+1), put(t, d, "s-1", events("t", 0)...).Version)
+	put(t, d, "s-2", events("t", 1000)...)
+	put(t, d, "s-2", events("t", 1)...) // grows what is nearly full
+	require.NoError(t, d.Truncate(ctx, "s-2", 1000))
+	require.Less(t, cap(d.streams["s-2"].positions), 10)
 }
 
 func TestACallExaminesABoundedNumberOfEvents(t *testing.T) {
@@ -275,10 +281,94 @@ func TestACallExaminesABoundedNumberOfEvents(t *testing.T) {
 	require.GreaterOrEqual(t, pages, 3)
 }
 
+func TestReadsFollowTheShortestList(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	d := open()
+	put(t, d, "a-1", events("x", 3*examine, "all")...)
+	put(t, d, "a-2", events("y", 1, "all", "one")...)
+	put(t, d, "b-1", events("x", 3*examine, "all")...)
+	for _, f := range []driver.Filter{
+		{Categories: []string{"a"}, Types: []string{"y"}},
+		{Categories: []string{"a", "b"}, Types: []string{"x"}, Streams: []string{"a-2"}},
+	} {
+		_, scanned, err := d.ReadAll(ctx, f, 0, driver.Forward, 10)
+		require.NoError(t, err)
+		require.Equal(t, d.log.last, scanned, "one call examines all that may match")
+	}
+	for _, item := range []driver.QueryItem{{Tags: []string{"all", "one"}}, {Tags: []string{"one", "all"}}, {Types: []string{"x"}, Tags: []string{"one"}}, {Types: []string{"y"}, Tags: []string{"all"}}} {
+		_, scanned, err := d.Query(ctx, []driver.QueryItem{item}, 0, 10)
+		require.NoError(t, err)
+		require.Equal(t, d.log.last, scanned, "one call examines all that may match %v", item)
+	}
+}
+
+func TestReadingTheLogFromBeyondItsEnd(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	d := open()
+	put(t, d, "a-1", events("t", 10)...)
+	list, scanned, err := d.ReadAll(ctx, driver.Filter{}, 99, driver.Backward, 3)
+	require.NoError(t, err)
+	require.Len(t, list, 3)
+	require.Equal(t, uint64(10), list[0].Position, "going backward it is the end")
+	require.Equal(t, uint64(8), scanned)
+	list, scanned, err = d.ReadAll(ctx, driver.Filter{}, 99, driver.Forward, 3)
+	require.NoError(t, err)
+	require.Empty(t, list)
+	require.Equal(t, uint64(99), scanned, "a cursor never goes back")
+	require.NoError(t, d.Truncate(ctx, "a-1", 8))
+	require.NoError(t, d.Delete(ctx, "a-1", driver.Any))
+	_, scanned, err = d.ReadAll(ctx, driver.Filter{}, 10, driver.Forward, 3)
+	require.NoError(t, err)
+	require.Equal(t, uint64(10), scanned, "nor because events were removed")
+}
+
+func TestALimitOf0ExaminesNothing(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	d := open()
+	put(t, d, "a-1", events("t", 10)...)
+	for _, dir := range []driver.Direction{driver.Forward, driver.Backward} {
+		list, scanned, err := d.ReadAll(ctx, driver.Filter{}, 5, dir, 0)
+		require.NoError(t, err)
+		require.Empty(t, list)
+		require.Equal(t, uint64(5), scanned)
+		list, err = d.ReadStream(ctx, "a-1", 0, dir, 0)
+		require.NoError(t, err)
+		require.Empty(t, list)
+	}
+	_, scanned, err := d.ReadAll(ctx, driver.Filter{}, 0, driver.Backward, 0)
+	require.NoError(t, err)
+	require.Equal(t, uint64(11), scanned, "0 would be the beginning")
+}
+
+func TestClosingWaitsForFnOfAppendWith(t *testing.T) {
+	t.Parallel()
+	d := open()
+	var closed atomic.Bool
+	done := make(chan error)
+	r := d.AppendWith(context.Background(), []driver.Append{{Stream: "a-1", Events: events("t", 1)}}, func(any, []driver.Recorded) error {
+		go func() {
+			err := d.Close()
+			closed.Store(true)
+			done <- err
+		}()
+		for range 1000 {
+			runtime.Gosched()
+		}
+		require.False(t, closed.Load())
+		return nil
+	})
+	require.NoError(t, r[0].Err)
+	require.NoError(t, <-done)
+}
+
 func TestTimeNeverGoesBack(t *testing.T) {
 	t.Parallel()
 	d := open()
 	first := put(t, d, "a-1", events("t", 1)...)
+	require.Equal(t, first.Time, d.log.now)
 	d.log.now = first.Time.Add(time.Hour) // as if the clock had been set back since
 	second := put(t, d, "a-1", events("t", 1)...)
 	require.Equal(t, first.Time.Add(time.Hour), second.Time)
@@ -290,14 +380,17 @@ func TestAStoreWorksInABubble(t *testing.T) {
 		d := open()
 		ctx, cancel := context.WithCancel(t.Context())
 		var seen []uint64
-		var ended error
+		var ended, failed error
 		go func() {
 			for from := uint64(0); ; {
 				if ended = d.Wait(ctx, from); ended != nil {
 					return
 				}
-				page, scanned, err := d.ReadAll(ctx, driver.Filter{}, from, driver.Forward, 10)
-				require.NoError(t, err)
+				var page []driver.Recorded
+				var scanned uint64
+				if page, scanned, failed = d.ReadAll(ctx, driver.Filter{}, from, driver.Forward, 10); failed != nil {
+					return
+				}
 				for _, r := range page {
 					seen = append(seen, r.Version)
 				}
@@ -329,6 +422,7 @@ func TestAStoreWorksInABubble(t *testing.T) {
 
 		cancel()
 		synctest.Wait()
+		require.NoError(t, failed)
 		require.ErrorIs(t, ended, context.Canceled)
 	})
 }
@@ -345,6 +439,22 @@ func TestAnExpiredLeaseIsNewEvenToItsOldOwner(t *testing.T) {
 		require.True(t, ok)
 		require.Greater(t, fence, old)
 	})
+}
+
+func TestAnAppendOfNothingTellsWhetherTheStreamIsAsExpected(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	d := open()
+	require.NoError(t, d.Append(ctx, driver.Append{Stream: "a-1", Expected: driver.NoStream}).Err)
+	info, err := d.Stream(ctx, "a-1")
+	require.NoError(t, err)
+	require.Equal(t, driver.StreamInfo{Name: "a-1"}, info, "nothing was written")
+	put(t, d, "a-1", events("t", 2)...)
+	r := d.Append(ctx, driver.Append{Stream: "a-1", Expected: 2})
+	require.NoError(t, r.Err)
+	require.Equal(t, uint64(2), r.Version)
+	var conflict *driver.ConflictError
+	require.ErrorAs(t, d.Append(ctx, driver.Append{Stream: "a-1", Expected: 1}).Err, &conflict)
 }
 
 func TestFnOfAppendWithMayReadTheStore(t *testing.T) {
