@@ -25,6 +25,10 @@ type cloner struct{ seen map[visit]reflect.Value }
 
 func (c *cloner) clone(v reflect.Value) reflect.Value {
 	out := reflect.New(v.Type()).Elem()
+	if leaf(v.Type()) {
+		out.Set(v)
+		return out
+	}
 	switch v.Kind() {
 	case reflect.Pointer:
 		if v.IsNil() {
@@ -86,6 +90,12 @@ func (c *cloner) clone(v reflect.Value) reflect.Value {
 	return out
 }
 
+// leaf reports whether values of t are taken as they are: nobody changes a time,
+// and time zones are shared by all.
+func leaf(t reflect.Type) bool {
+	return t == reflect.TypeFor[time.Time]() || t == reflect.TypeFor[*time.Location]()
+}
+
 // readable returns v, which is addressable, without the mark of an unexported field.
 func readable(v reflect.Value) reflect.Value {
 	return reflect.NewAt(v.Type(), v.Addr().UnsafePointer()).Elem()
@@ -117,6 +127,12 @@ func (d differ) diff(a, b reflect.Value, path string) string {
 	}
 	if t, ok := a.Interface().(time.Time); ok {
 		if t.Equal(b.Interface().(time.Time)) {
+			return ""
+		}
+		return changed(a, b, path)
+	}
+	if z, ok := a.Interface().(*time.Location); ok {
+		if z.String() == b.Interface().(*time.Location).String() {
 			return ""
 		}
 		return changed(a, b, path)
