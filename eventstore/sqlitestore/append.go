@@ -219,20 +219,18 @@ func (h *head) expect(expected int64) error {
 	if h.purged {
 		return driver.ErrStreamDeleted
 	}
-	ok := true
-	switch expected {
-	case driver.Any:
-	case driver.NoStream:
-		ok = !h.exists()
-	case driver.StreamExists:
-		ok = h.exists()
-	default:
-		ok = h.version == uint64(expected)
+	var at uint64 // a deleted stream counts as absent
+	if h.exists() {
+		at = h.version
 	}
-	if !ok {
-		return &driver.ConflictError{Actual: h.version}
+	switch {
+	case expected == driver.Any,
+		expected == driver.NoStream && at == 0,
+		expected == driver.StreamExists && at > 0,
+		expected > 0 && uint64(expected) == at:
+		return nil
 	}
-	return nil
+	return &driver.ConflictError{Actual: at}
 }
 
 // insert writes events at the end of a stream.

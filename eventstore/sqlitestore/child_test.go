@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -38,7 +39,26 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if raceEnabled {
+		// SQLite in Go is some ten times slower under the race detector.
+		if err := flag.Set("rapid.checks", "10"); err != nil {
+			panic(err)
+		}
+	}
 	os.Exit(m.Run())
+}
+
+// testDir returns a directory for a test, in memory if the system has a place for
+// that: many tests write, and few care about the disk.
+func testDir(t testing.TB) string {
+	t.Helper()
+	const memory = "/dev/shm"
+	dir, err := os.MkdirTemp(memory, "levada")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	return dir
 }
 
 // A child is a process under test. Its standard output is read by lines.

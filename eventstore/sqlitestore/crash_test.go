@@ -142,7 +142,7 @@ func TestWhatWasAcknowledgedSurvivesTheKillOfTheProcess(t *testing.T) {
 	for _, unmerged := range []int{50, 700} {
 		t.Run(fmt.Sprintf("with %d events unmerged", unmerged), func(t *testing.T) {
 			t.Parallel()
-			path := filepath.Join(t.TempDir(), "events.db")
+			path := filepath.Join(testDir(t), "events.db")
 			l := &ledger{acked: map[uint64]ack{}, streams: map[string]uint64{}}
 			r := rand.New(rand.NewPCG(uint64(unmerged), 2))
 			for round := range rounds {
@@ -172,7 +172,7 @@ func TestWhatWasAcknowledgedSurvivesTheKillOfTheProcess(t *testing.T) {
 
 func TestReadersInOtherProcessesSeeEveryEventOnceAndInOrder(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "events.db")
+	path := filepath.Join(testDir(t), "events.db")
 	s, err := open(path, nil)
 	require.NoError(t, err)
 	require.NoError(t, s.Close())
@@ -215,7 +215,7 @@ func TestReadersInOtherProcessesSeeEveryEventOnceAndInOrder(t *testing.T) {
 // watermark.
 func TestACrashInTheMiddleOfAMergeIsRepairedByMergingAgain(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := testDir(t)
 	var copies []string
 	s, err := open(filepath.Join(dir, "events.db"), &Options{Synchronous: Normal, unmerged: 300, merging: func() {
 		// What is on disk now is what a crash before the commit leaves.
@@ -299,7 +299,7 @@ func TestOpenAfterAKillRebuildsTheTail(t *testing.T) {
 	if testing.Short() || raceEnabled {
 		n = 8192
 	}
-	path := filepath.Join(t.TempDir(), "events.db")
+	path := filepath.Join(testDir(t), "events.db")
 	c := start(t, "loader", path, strconv.Itoa(n))
 	require.Equal(t, "done", c.next(t))
 	c.kill()

@@ -59,6 +59,10 @@ func (p *pool) lend(ctx context.Context, fn func(c *sqlite.Conn) error) error {
 	if err := c.exec(stBegin); err != nil {
 		return err
 	}
+	// Without a read the transaction would begin with the first of fn's.
+	if err := c.row(stAny, func(*sqlite.Stmt) {}); err != nil {
+		return err
+	}
 	err = c.guest(ctx, fn)
 	sound = true
 	return err

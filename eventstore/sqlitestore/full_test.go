@@ -18,7 +18,7 @@ import (
 
 func TestAFullDiskRefusesAppendsKeepsReadersGoingAndHeals(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "events.db")
+	path := filepath.Join(testDir(t), "events.db")
 	c := start(t, "fulldisk", path)
 	c.finish(t)
 	// Whatever was refused is not there, also for the next process.

@@ -368,7 +368,7 @@ func openModelFile(path string) (_ *modelFile, err error) {
 	}
 	m := &modelFile{turn: make(chan struct{}, 1)}
 	if m.w, err = openConn(path, sqlite.OpenReadWrite, "cache_size = -16384"); err != nil {
-		return nil, err
+		return nil, notStore(err)
 	}
 	m.pool = newPool(0, func() (*conn, error) {
 		return openConn(path, sqlite.OpenReadOnly, "query_only = ON", "cache_size = -8192")

@@ -140,9 +140,11 @@ func open(path string, opt *Options) (_ *store, err error) {
 	s.db = &DB{store: s, files: make(map[string]*modelFile)}
 	s.pool = newPool(s.opt.Readers, s.openReader)
 	if s.opt.ReadOnly {
-		return s, s.openForReading()
+		err = s.openForReading()
+	} else {
+		err = s.openForWriting()
 	}
-	return s, s.openForWriting()
+	return s, notStore(err)
 }
 
 func (s *store) setDefaults() {
@@ -253,7 +255,7 @@ func (s *store) openForWriting() (err error) {
 		return err
 	}
 	if _, _, err := checkSchema(s.w.Conn); err != nil {
-		return notStore(err)
+		return err
 	}
 	synchronous := "synchronous = FULL"
 	if s.opt.Synchronous == Normal {
@@ -277,7 +279,7 @@ func (s *store) openForReading() error {
 	version, empty, err := checkSchema(c.Conn)
 	switch {
 	case err != nil:
-		return notStore(err)
+		return err
 	case empty:
 		return fmt.Errorf("%w: it is empty", ErrNotStore)
 	case version < schemaVersion:
@@ -293,8 +295,7 @@ func (s *store) openReader() (*conn, error) {
 // notStore marks the error that SQLite has for a file that only begins like one
 // of its own.
 func notStore(err error) error {
-	switch sqlite.ErrCode(err).ToPrimary() {
-	case sqlite.ResultNotADB, sqlite.ResultCorrupt:
+	if sqlite.ErrCode(err).ToPrimary() == sqlite.ResultNotADB {
 		return fmt.Errorf("%w: %w", ErrNotStore, err)
 	}
 	return err

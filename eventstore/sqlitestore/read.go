@@ -564,7 +564,8 @@ func (s *store) Stream(ctx context.Context, stream string) (info driver.StreamIn
 func (h *head) info(name string) driver.StreamInfo {
 	info := driver.StreamInfo{Name: name}
 	if h.version > 0 {
-		info.Version, info.First, info.Deleted = h.version, h.first, h.deletedAt == h.version
+		info.Version, info.First = h.version, h.first
+		info.Deleted, info.Origin = h.deletedAt == h.version, h.deletedAt
 	}
 	return info
 }

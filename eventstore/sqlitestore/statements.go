@@ -44,7 +44,6 @@ const (
 	stTimeAt
 
 	stNames
-	stNameExists
 	stCategoryNames
 
 	stRemoveTags
@@ -67,6 +66,7 @@ const (
 	stLeases
 
 	stDataVersion
+	stAny
 
 	numStatements
 )
@@ -124,7 +124,6 @@ var statements = [numStatements]string{
 	stTimeAt:   "SELECT position, created FROM events WHERE position >= ?1 ORDER BY position LIMIT 1",
 
 	stNames:         "SELECT name, id FROM stream_names WHERE name > ?1 AND name >= ?2 ORDER BY name LIMIT ?3",
-	stNameExists:    "SELECT 1 FROM stream_names WHERE name >= ?1 AND name < ?2 LIMIT 1",
 	stCategoryNames: "SELECT name FROM category_names ORDER BY name",
 
 	// ?1 is the stream, ?2 the first version that stays, ?3 the category.
@@ -149,4 +148,5 @@ var statements = [numStatements]string{
 	stLeases:           "SELECT name, owner, fence, expires FROM leases WHERE name >= ?1 AND expires > ?2 ORDER BY name",
 
 	stDataVersion: "PRAGMA data_version",
+	stAny:         "SELECT 1 FROM sqlite_schema LIMIT 1",
 }
