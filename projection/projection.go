@@ -112,7 +112,7 @@ func (p *Projection[T]) Task(g *Group) (Task, error) {
 		Run: func(ctx context.Context) error {
 			w := &worker[T]{
 				name: p.Name, target: p.Target, handlers: handlers, filter: filter, onError: onError,
-				g: g, m: g.member(p.Name), log: g.logger().With("projection", p.Name),
+				g: g, m: g.member(p.Name), limit: limitOf(p.Target), log: g.logger().With("projection", p.Name),
 				trials: map[eventKey]*trial{}, skipped: map[eventKey]struct{}{},
 			}
 			return w.run(ctx)

@@ -2,6 +2,7 @@ package projection
 
 import (
 	"context"
+	"time"
 
 	"github.com/levada-go/levada/eventstore"
 )
@@ -24,6 +25,15 @@ type Target[T any] interface {
 
 	// Reset empties the read model of the named projection and sets its position to 0.
 	Reset(ctx context.Context, name string) error
+}
+
+// A Limiter is a Target that asks for short transactions, because others wait for
+// it meanwhile.
+type Limiter interface {
+	// BatchLimit returns how many events one Update should handle at most, and
+	// how long its handlers should take; 0 is no limit. The time is kept by
+	// handling as many events as the last ones let expect to fit, and at least one.
+	BatchLimit() (events int, hold time.Duration)
 }
 
 // ErrMoved reports that another process has moved the projection. It is the

@@ -50,6 +50,7 @@ type worker[T any] struct {
 	since   time.Time           // when at left durable
 	unsure  eventstore.Position // the target may have committed up to here, though it said it failed
 
+	limit   limit
 	trials  map[eventKey]*trial
 	skipped map[eventKey]struct{}
 }
@@ -277,11 +278,13 @@ func (w *worker[T]) handle(ctx context.Context, events []*eventstore.Recorded, t
 			}
 			continue
 		}
-		n, end := len(events), to
-		if alone && n > 0 {
-			if n = whole(events); n < len(events) {
-				end = events[n-1].Position
-			}
+		n := w.limit.cut(len(events))
+		if alone {
+			n = min(n, 1)
+		}
+		end := to
+		if n = whole(events, n); n < len(events) {
+			end = events[n-1].Position
 		}
 		failed, refused, err := w.update(ctx, events[:n], end)
 		if err == nil {
@@ -350,10 +353,10 @@ func start(events []*eventstore.Recorded, i int) int {
 	return i
 }
 
-// whole returns how many parts the first event has.
-func whole(events []*eventstore.Recorded) int {
-	n := 1
-	for n < len(events) && events[n].Position == events[n-1].Position {
+// whole returns how many events to take if they are to be n, without leaving
+// behind parts of the last one.
+func whole(events []*eventstore.Recorded, n int) int {
+	for n > 0 && n < len(events) && events[n].Position == events[n-1].Position {
 		n++
 	}
 	return n
@@ -371,8 +374,11 @@ func (w *worker[T]) update(ctx context.Context, events []*eventstore.Recorded, t
 	ctx = w.g.inHandler(context.WithoutCancel(ctx), w.name)
 	ctx = w.g.Trace.batchStart(ctx, BatchInfo{w.name, len(events), w.durable, to})
 	var cause error
+	var took time.Duration
 	err = w.commit(ctx, to, func(tx T) error {
 		failed, cause, refused = nil, nil, false
+		began := time.Now()
+		defer func() { took = time.Since(began) }()
 		for _, r := range events {
 			if cause = w.call(ctx, tx, r); cause != nil {
 				failed = r
@@ -392,6 +398,7 @@ func (w *worker[T]) update(ctx context.Context, events []*eventstore.Recorded, t
 		}
 		return failed, refused, err
 	}
+	w.limit.took(len(events), took)
 	w.durable, w.since, w.unsure = to, time.Time{}, 0
 	w.at = max(w.at, to)
 	w.forget()
@@ -508,6 +515,48 @@ func (w *worker[T]) last(ctx context.Context, err error) error {
 		w.durable = to
 	}
 	return err
+}
+
+// A limit keeps transactions short for a Limiter. The zero limit is none.
+type limit struct {
+	events int
+	hold   time.Duration
+	next   int // how many events are expected to fit into hold
+}
+
+// firstEvents is how many events to handle before it is known how long one takes.
+const firstEvents = 16
+
+func limitOf(target any) limit {
+	l, ok := target.(Limiter)
+	if !ok {
+		return limit{}
+	}
+	events, hold := l.BatchLimit()
+	return limit{events, hold, firstEvents}
+}
+
+// cut returns how many of n events to handle in one transaction.
+func (l *limit) cut(n int) int {
+	if l.events > 0 {
+		n = min(n, l.events)
+	}
+	if l.hold > 0 {
+		n = min(n, l.next)
+	}
+	return n
+}
+
+// took learns from a transaction: one that took too long halves the next, one
+// that was full and took at most half as long as it might doubles it.
+func (l *limit) took(n int, d time.Duration) {
+	switch {
+	case l.hold <= 0 || n == 0:
+	case d > l.hold:
+		l.next = max(1, min(l.next, n)/2)
+	case d <= l.hold/2 && n >= l.next:
+		l.next *= 2
+	}
 }
 
 // pause says why the projection does not get on, and waits. It returns an error only when ctx ends.
