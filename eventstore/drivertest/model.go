@@ -644,7 +644,9 @@ func (w *world) stands(t *rapid.T) {
 			continue
 		}
 		require.NoError(t, err)
-		require.Equal(t, w.info(name), info)
+		if want := w.info(name); info != want { // quicker than require.Equal
+			require.Equal(t, want, info)
+		}
 	}
 }
 
