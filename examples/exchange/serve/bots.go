@@ -152,7 +152,7 @@ func (b *bots) look(s *Symbol) *scene {
 // where the market began by a little.
 func (b *bots) wander(s *Symbol) {
 	h := b.hidden[s.Name]
-	h.speed = 0.82*h.speed + 0.45*s.sigma*b.rng.NormFloat64()
+	h.speed = 0.8*h.speed + 0.3*s.sigma*b.rng.NormFloat64()
 	h.ticks += h.speed + 0.002*(float64(s.start)-h.ticks)
 	h.ticks = min(max(h.ticks, float64(s.start)/4), 4*float64(s.start))
 }
@@ -162,11 +162,11 @@ func (b *bots) step(ctx context.Context, s *Symbol) {
 	v := b.look(s)
 	b.wander(s)
 	switch dice := b.rng.Float64(); {
-	case v.bid == 0 || v.ask == 0 || dice < 0.50:
+	case v.bid == 0 || v.ask == 0 || dice < 0.56:
 		b.requote(ctx, s, v)
-	case dice < 0.84:
+	case dice < 0.87:
 		b.take(ctx, s, v)
-	case dice < 0.96:
+	case dice < 0.97:
 		b.leave(ctx, s, v)
 	default:
 		b.stop(ctx, s, v)

@@ -29,9 +29,9 @@ func Symbols() []Symbol {
 		{Name: "BTC-USD", Base: "BTC", Quote: "USD", PriceDecimals: 2, QtyDecimals: 4,
 			start: 97_250_00, spread: 4_00, size: 1500, sigma: 9_00},
 		{Name: "ETH-USD", Base: "ETH", Quote: "USD", PriceDecimals: 2, QtyDecimals: 3,
-			start: 3_480_00, spread: 30, size: 9_000, sigma: 55},
+			start: 3_480_00, spread: 30, size: 9_000, sigma: 36},
 		{Name: "SOL-USD", Base: "SOL", Quote: "USD", PriceDecimals: 2, QtyDecimals: 2,
-			start: 182_50, spread: 4, size: 12_000, sigma: 6},
+			start: 182_50, spread: 4, size: 12_000, sigma: 3},
 	}
 }
 

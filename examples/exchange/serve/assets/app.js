@@ -175,7 +175,7 @@ function figures(bars, s) {
   const last = ticks(list.at(-1)[4], s.price_decimals);
   return {
     last: decimal(last, s.price_decimals),
-    change: `${last >= open ? "+" : "−"}${decimal(Math.abs(last - open), s.price_decimals)} (${(100 * Math.abs(last / open - 1)).toFixed(2)} %)`,
+    change: `${last >= open ? "+" : "−"}${decimal(Math.abs(last - open), s.price_decimals)} (${last >= open ? "+" : "−"}${(100 * Math.abs(last / open - 1)).toFixed(2)} %)`,
     direction: last >= open ? "up" : "down",
     high: decimal(Math.max(...list.map((c) => ticks(c[2], s.price_decimals))), s.price_decimals),
     low: decimal(Math.min(...list.map((c) => ticks(c[3], s.price_decimals))), s.price_decimals),
@@ -198,10 +198,13 @@ function headline() {
 
 // Chart
 
-function candles(name) {
+// young lists what is shown of a market until it has enough longer candles.
+const young = ["1m", "15s", "1s"];
+
+function candles(name, tried = 0) {
   page.leaveCandles?.();
   const auto = !page.intervals.includes(name);
-  page.interval = auto ? "1m" : name;
+  page.interval = auto ? young[tried] : name;
   for (const b of $("intervals").children) {
     const on = b.dataset.interval === page.interval;
     b.setAttribute("aria-checked", String(on));
@@ -210,9 +213,8 @@ function candles(name) {
   let shown = false;
   page.leaveCandles = socket.subscribe({ channel: "candles", symbol: page.symbol.symbol, interval: page.interval }, (f) => {
     if (f.type === "snapshot") {
-      // On a young market minutes say nothing yet: begin with seconds.
-      if (auto && f.candles.length < 20) {
-        candles(page.intervals[0]);
+      if (auto && !shown && f.candles.length < 24 && tried < young.length - 1) {
+        candles(name, tried + 1);
         return;
       }
       chart.show(f.candles, page.symbol.price_decimals, shown);

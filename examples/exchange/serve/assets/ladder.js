@@ -10,8 +10,7 @@ export class Ladder {
       s.element.addEventListener("click", (e) => this.pick(e.target.closest(".row")));
       s.element.addEventListener("keydown", (e) => this.keys(e, name));
     }
-    const observer = new ResizeObserver(() => this.render());
-    observer.observe(asks.parentElement);
+    new ResizeObserver(() => this.schedule()).observe(asks.parentElement);
   }
 
   // market says how the numbers of the frames are to be read.
