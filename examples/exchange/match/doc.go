@@ -45,9 +45,10 @@
 //
 // An order line is written whenever an order becomes open (it rests, waits for
 // its stop price, or was modified and is still there), filled, cancelled, or when
-// a command was rejected; line is the number of the input line that caused it. The book is
-// written for "book" and, whole, at the end. With -summary, one object at the
-// end replaces all of this.
+// a command was rejected; line is the number of the input line that caused it.
+// The book, which is what rests and not what waits for its stop price, is written
+// for "book" and, whole, at the end. With -summary, one object at the end
+// replaces all of this.
 //
 // # Storage
 //

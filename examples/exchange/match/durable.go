@@ -345,7 +345,7 @@ type notes struct {
 
 // openNotes opens the notes of a run, and begins new ones unless keep is set.
 func openNotes(path string, keep bool) (*notes, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}

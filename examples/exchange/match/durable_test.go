@@ -308,9 +308,10 @@ func TestOneOrderMayTakeAWholeSide(t *testing.T) {
 // BenchmarkMatch measures commands from bytes in to bytes out, durable where
 // there is a store: b.N is the number of commands.
 func BenchmarkMatch(b *testing.B) {
-	for _, store := range []string{"none", "memory:", "sqlite:"} {
-		b.Run(strings.TrimSuffix(store, ":"), func(b *testing.B) {
+	for _, kind := range []string{"none", "memory:", "sqlite:"} {
+		b.Run(strings.TrimSuffix(kind, ":"), func(b *testing.B) {
 			input := busy(b.N)
+			store := kind
 			if store == "sqlite:" {
 				store += filepath.Join(b.TempDir(), "x.db")
 			}

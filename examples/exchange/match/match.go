@@ -65,7 +65,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 
 	// Without this, a reader of standard output that goes away kills the
 	// process before it can say so.
-	if f, ok := stdout.(*os.File); ok && f.Fd() == 1 {
+	if stdout == io.Writer(os.Stdout) {
 		signal.Ignore(syscall.SIGPIPE)
 		defer signal.Reset(syscall.SIGPIPE)
 	}
