@@ -242,14 +242,14 @@ func (b *Book) store(o *order) uint32 {
 		b.orders = append(b.orders, order{})
 	}
 	b.orders[slot] = *o
-	b.index.add(o.id, slot, b.orders)
+	b.index.add(o.id, slot)
 	b.live++
 	return slot
 }
 
 // discard frees the slot of an order that is in no level.
 func (b *Book) discard(slot uint32) {
-	b.index.remove(b.orders[slot].id, slot, b.orders)
+	b.index.remove(b.orders[slot].id, slot)
 	b.orders[slot].next = b.free
 	b.free = slot
 	b.live--

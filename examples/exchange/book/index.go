@@ -6,40 +6,42 @@ import (
 )
 
 // An index finds the slots of live orders by id. It is a hash table with open
-// addressing and linear probing, at most
-// three quarters full; deletion shifts the run back
-// (Knuth, TAOCP 3, 6.4, algorithm R), so there are no tombstones to sweep. Eight
-// consecutive ids share a line of eight cells, since most ids are given out one
-// after the other; the lines are scattered by a hash with a seed of its own per
+// addressing and linear probing, at most three quarters full; deletion shifts the
+// run back (Knuth, TAOCP 3, 6.4, algorithm R), so there are no tombstones to sweep.
+// Eight consecutive ids share a line of eight cells, since most ids are given out
+// one after the other; the lines are scattered by a hash with a seed of its own per
 // table, since ids are chosen by the book's users.
 type index struct {
 	cells []cell // a power of two
-	shift uint   // 64 - log2(len(cells))
+	shift uint   // 32 - log2(len(cells))
 	n     int
 	seed  uint64
 }
 
-// A cell holds a slot (0: the cell is free) and part of the hash of its id, so
-// that most mismatches need no look at the order.
+// A cell holds a slot (0: the cell is free) and the tag of its id: its hash, from
+// which follows where in the table it belongs. Most mismatches, and all moves,
+// need no look at the order.
 type cell struct{ tag, slot uint32 }
 
 const firstCells = 1 << 8
 
-// hash returns the home of id, to be masked, and its tag.
-func (x *index) hash(id uint64) (home uint64, tag uint32) {
+// tag is 29 bits of hash, of which the first choose the line, and the place in it.
+func (x *index) tag(id uint64) uint32 {
 	hi, lo := bits.Mul64(id>>3^x.seed, 0x9e3779b97f4a7c15)
-	h := (hi ^ lo) * 0xd6e8feb86659fd93
-	return h>>x.shift&^7 | id&7, uint32(h)<<3 | uint32(id&7)
+	return uint32((hi^lo)*0xd6e8feb86659fd93>>32)&^7 | uint32(id&7)
 }
+
+// home is the cell where an id with the given tag belongs.
+func (x *index) home(tag uint32) uint32 { return tag>>x.shift&^7 | tag&7 }
 
 // find returns the slot of id, or 0.
 func (x *index) find(orders []order, id uint64) uint32 {
 	if x.n == 0 {
 		return 0
 	}
-	i, tag := x.hash(id)
-	mask := uint64(len(x.cells) - 1)
-	for ; ; i++ {
+	tag := x.tag(id)
+	mask := uint32(len(x.cells) - 1)
+	for i := x.home(tag); ; i++ {
 		c := x.cells[i&mask]
 		if c.slot == 0 {
 			return 0
@@ -51,24 +53,24 @@ func (x *index) find(orders []order, id uint64) uint32 {
 }
 
 // add adds an id that is not there.
-func (x *index) add(id uint64, slot uint32, orders []order) {
+func (x *index) add(id uint64, slot uint32) {
 	if 4*(x.n+1) > 3*len(x.cells) {
-		x.grow(orders)
+		x.grow()
 	}
 	x.n++
-	x.put(id, slot)
+	x.put(cell{x.tag(id), slot})
 }
 
-func (x *index) put(id uint64, slot uint32) {
-	mask := uint64(len(x.cells) - 1)
-	i, tag := x.hash(id)
+func (x *index) put(c cell) {
+	mask := uint32(len(x.cells) - 1)
+	i := x.home(c.tag)
 	for x.cells[i&mask].slot != 0 {
 		i++
 	}
-	x.cells[i&mask] = cell{tag, slot}
+	x.cells[i&mask] = c
 }
 
-func (x *index) grow(orders []order) {
+func (x *index) grow() {
 	old := x.cells
 	if old == nil {
 		x.seed = rand.Uint64()
@@ -76,26 +78,25 @@ func (x *index) grow(orders []order) {
 	} else {
 		x.cells = make([]cell, 2*len(old))
 	}
-	x.shift = uint(64 - bits.TrailingZeros(uint(len(x.cells))))
+	x.shift = uint(32 - bits.TrailingZeros(uint(len(x.cells))))
 	for _, c := range old {
 		if c.slot != 0 {
-			x.put(orders[c.slot].id, c.slot)
+			x.put(c)
 		}
 	}
 }
 
 // remove removes an id that is there in the given slot.
-func (x *index) remove(id uint64, slot uint32, orders []order) {
-	mask := uint64(len(x.cells) - 1)
-	i, _ := x.hash(id)
+func (x *index) remove(id uint64, slot uint32) {
+	mask := uint32(len(x.cells) - 1)
+	i := x.home(x.tag(id))
 	for i &= mask; x.cells[i].slot != slot; {
 		i = (i + 1) & mask
 	}
 	for j := (i + 1) & mask; x.cells[j].slot != 0; j = (j + 1) & mask {
-		// The cell at j may move to the hole at i unless its home lies
-		// cyclically in (i, j].
-		home, _ := x.hash(orders[x.cells[j].slot].id)
-		if (j-home)&mask >= (j-i)&mask {
+		// The cell at j may move to the hole at i unless it belongs cyclically
+		// in (i, j].
+		if (j-x.home(x.cells[j].tag))&mask >= (j-i)&mask {
 			x.cells[i] = x.cells[j]
 			i = j
 		}

@@ -69,17 +69,17 @@ func TestIndexFindsWhatWasAddedAndNotRemoved(t *testing.T) {
 		if !known {
 			orders = append(orders, order{id: id})
 			slot = uint32(len(orders) - 1)
-			x.add(id, slot, orders)
+			x.add(id, slot)
 			model[id] = slot
 		} else if r.IntN(2) == 0 {
-			x.remove(id, slot, orders)
+			x.remove(id, slot)
 			delete(model, id)
 		}
 	}
 	require.Equal(t, len(model), x.n)
 	for id, slot := range model {
 		require.Equal(t, slot, x.find(orders, id))
-		x.remove(id, slot, orders)
+		x.remove(id, slot)
 	}
 	for _, c := range x.cells {
 		require.Zero(t, c)
