@@ -3,6 +3,7 @@ package memstore
 import (
 	"context"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -69,7 +70,9 @@ type category struct {
 
 // Limits says that this process is the only one that writes. Memory is the
 // only limit.
-func (d *store) Limits() driver.Limits { return driver.Limits{Writers: 1, Exclusive: true} }
+func (d *store) Limits() driver.Limits {
+	return driver.Limits{EventBytes: math.MaxInt, AppendBytes: math.MaxInt, Writers: 1, Exclusive: true}
+}
 
 // As gives the driver itself, as a [driver.Store].
 func (d *store) As(target any) bool {
