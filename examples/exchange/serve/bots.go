@@ -162,9 +162,9 @@ func (b *bots) step(ctx context.Context, s *Symbol) {
 	v := b.look(s)
 	b.wander(s)
 	switch dice := b.rng.Float64(); {
-	case v.bid == 0 || v.ask == 0 || dice < 0.56:
+	case v.bid == 0 || v.ask == 0 || dice < 0.60:
 		b.requote(ctx, s, v)
-	case dice < 0.87:
+	case dice < 0.88:
 		b.take(ctx, s, v)
 	case dice < 0.97:
 		b.leave(ctx, s, v)
@@ -248,7 +248,7 @@ func (b *bots) take(ctx context.Context, s *Symbol, v *scene) {
 		}
 	}
 	c := &book.Command{Op: book.Place, Side: side, Type: book.Market, TIF: book.IOC, Owner: b.other(),
-		STP: book.STPCancelOldest, Qty: b.size(s, 0.6)}
+		STP: book.STPCancelOldest, Qty: b.size(s, 0.45)}
 	if b.rng.Float64() < 0.5 {
 		c.Type = book.Limit
 		c.Price = v.ask + s.spread

@@ -10,7 +10,7 @@ type interval struct {
 
 var intervals = [...]interval{
 	{"1s", time.Second},
-	{"15s", 15 * time.Second},
+	{"5s", 5 * time.Second},
 	{"1m", time.Minute},
 	{"5m", 5 * time.Minute},
 	{"15m", 15 * time.Minute},

@@ -372,7 +372,7 @@ func TestASlowClientGetsTheNewestBookAndEveryTrade(t *testing.T) {
 	v := view(k.person().dial())
 	v.subscribe(channelBook, channelTrades)
 	v.until(func() bool { return len(v.seq) == 2 })
-	const commands = 1600
+	const commands = 2800
 	k.load(2, commands) // nobody reads meanwhile
 	b, tape := k.ended()
 	v.until(func() bool { return v.seq[channelBook] == b && v.seq[channelTrades] == tape })

@@ -199,12 +199,12 @@ function headline() {
 // Chart
 
 // young lists what is shown of a market until it has enough longer candles.
-const young = ["1m", "15s", "1s"];
+const young = [["1m", 40], ["5s", 10], ["1s", 0]];
 
 function candles(name, tried = 0) {
   page.leaveCandles?.();
   const auto = !page.intervals.includes(name);
-  page.interval = auto ? young[tried] : name;
+  page.interval = auto ? young[tried][0] : name;
   for (const b of $("intervals").children) {
     const on = b.dataset.interval === page.interval;
     b.setAttribute("aria-checked", String(on));
@@ -213,7 +213,7 @@ function candles(name, tried = 0) {
   let shown = false;
   page.leaveCandles = socket.subscribe({ channel: "candles", symbol: page.symbol.symbol, interval: page.interval }, (f) => {
     if (f.type === "snapshot") {
-      if (auto && !shown && f.candles.length < 24 && tried < young.length - 1) {
+      if (auto && !shown && f.candles.length < young[tried][1]) {
         candles(name, tried + 1);
         return;
       }
