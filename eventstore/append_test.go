@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -501,4 +502,83 @@ func TestAFullQueueBlocksHeedingTheContext(t *testing.T) {
 		require.NoError(t, <-errs)
 	}
 	require.Empty(t, amounts(t, s, "a-2"))
+}
+
+func TestALeadIsHandedOnByAnAppendThatLeaves(t *testing.T) {
+	t.Parallel()
+	for range 200 {
+		d := newHeld()
+		s := open(t, d, nil)
+		done := make(chan error, 3)
+		ctx, cancel := context.WithCancel(t.Context())
+		for i, ctx := range []context.Context{t.Context(), ctx, t.Context()} {
+			go func() {
+				_, err := s.Append(ctx, "a-1", eventstore.Any, deposits(i)...)
+				done <- err
+			}()
+			if i == 0 {
+				<-d.entered
+			} else {
+				eventually(t, func() bool { return s.Queued() == i })
+			}
+		}
+		go cancel() // at the moment at which the second may be told to lead
+		go func() {
+			for range d.entered {
+				d.release <- struct{}{}
+			}
+		}()
+		d.release <- struct{}{}
+		for range 3 {
+			if err := <-done; err != nil {
+				require.ErrorIs(t, err, context.Canceled)
+			}
+		}
+		require.NoError(t, s.Close())
+		close(d.entered)
+	}
+}
+
+// Two appends to one stream that are told to lead at the same time, with a third
+// behind them, stay in order, and no lead is lost.
+func TestSeveralLeadsForOneStream(t *testing.T) {
+	t.Parallel()
+	d := newHeld()
+	d.limits = driver.Limits{Writers: 2}
+	s := open(t, d, nil)
+	next := 0
+	for range 4 { // more often than there are leads to lose
+		var wg sync.WaitGroup
+		for i := range 4 {
+			n := next
+			next++
+			wg.Go(func() {
+				_, err := s.Append(t.Context(), "a-1", eventstore.Any, deposits(n)...)
+				require.NoError(t, err)
+			})
+			if i == 0 {
+				require.Len(t, <-d.entered, 1)
+			} else {
+				eventually(t, func() bool { return s.Queued() == i })
+			}
+		}
+		d.release <- struct{}{}
+		finished := make(chan struct{})
+		go func() { wg.Wait(); close(finished) }()
+		for open := true; open; {
+			select {
+			case <-d.entered:
+				d.release <- struct{}{}
+			case <-finished:
+				open = false
+			case <-time.After(20 * time.Second):
+				t.Fatal("nobody leads")
+			}
+		}
+	}
+	var want []int
+	for i := range next {
+		want = append(want, i)
+	}
+	require.Equal(t, want, amounts(t, s, "a-1"))
 }

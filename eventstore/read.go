@@ -111,8 +111,6 @@ func (s *Store) streamPages(ctx context.Context, stream StreamName, from uint64,
 			if n := len(stored); n > 0 {
 				p.next = stored[n-1].Version
 			}
-			// Backward from 0 would start again at the end.
-			p.end = p.end || dir == driver.Backward && p.next <= 1
 			return p, nil
 		}
 		for p, err := range s.pages(ctx, from, dir, next) {

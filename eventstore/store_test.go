@@ -64,11 +64,15 @@ type plainDriver struct{ driver.Store }
 type batchDriver struct {
 	driver.Store
 	limits driver.Limits
-	// commit surrounds every AppendBatch.
+	// commit surrounds every Append and AppendBatch.
 	commit func(as []driver.Append, next func() []driver.Result) []driver.Result
 }
 
 func (d *batchDriver) Limits() driver.Limits { return d.limits }
+
+func (d *batchDriver) Append(ctx context.Context, a driver.Append) driver.Result {
+	return d.AppendBatch(ctx, []driver.Append{a})[0]
+}
 
 func (d *batchDriver) AppendBatch(ctx context.Context, as []driver.Append) []driver.Result {
 	next := func() []driver.Result { return d.Store.(driver.Batcher).AppendBatch(ctx, as) }

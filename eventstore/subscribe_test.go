@@ -166,6 +166,7 @@ func TestNothingIsLostOrDoubledBetweenStoreAndTail(t *testing.T) {
 		"everything is this process's": func() driver.Store { return memstore.NewDriver() },
 		"others may write":             func() driver.Store { return plainDriver{shared{memstore.NewDriver()}} },
 		"positions have gaps":          func() driver.Store { return gappy{memstore.NewDriver()} },
+		"only the last position":       func() driver.Store { return lastOnly{shared{memstore.NewDriver()}} },
 	}
 	for name, d := range drivers {
 		t.Run(name, func(t *testing.T) {
@@ -254,6 +255,10 @@ type gappy struct{ driver.Store }
 
 func (g gappy) Limits() driver.Limits { return driver.Limits{Exclusive: true} }
 
+func (g gappy) Append(ctx context.Context, a driver.Append) driver.Result {
+	return g.AppendBatch(ctx, []driver.Append{a})[0]
+}
+
 func (g gappy) AppendBatch(ctx context.Context, as []driver.Append) []driver.Result {
 	out := g.Store.(driver.Batcher).AppendBatch(ctx, as)
 	for i := range out {
@@ -278,6 +283,32 @@ func (g gappy) ReadAll(ctx context.Context, f driver.Filter, from uint64, dir dr
 func (g gappy) Head(ctx context.Context) (uint64, error) {
 	h, err := g.Store.Head(ctx)
 	return 3 * h, err
+}
+
+// lastOnly is a driver that tells only the last position of an append.
+type lastOnly struct{ driver.Store }
+
+func (d lastOnly) Append(ctx context.Context, a driver.Append) driver.Result {
+	res := d.Store.Append(ctx, a)
+	if n := len(res.Positions); n > 0 {
+		res.Last, res.Positions = res.Positions[n-1], nil
+	}
+	return res
+}
+
+func TestWhatOthersWriteInBetweenIsNotPassedOver(t *testing.T) {
+	t.Parallel()
+	d := &deaf{Store: memstore.NewDriver()}
+	mine, theirs := open(t, plainDriver{d}, nil), open(t, plainDriver{d.Store}, nil)
+	sub, err := eventstore.Subscribe(t.Context(), mine, eventstore.Transient[int]{Map: amount})
+	require.NoError(t, err)
+	for i := 0; i < 100; i += 2 {
+		_, err := theirs.Append(t.Context(), "a-1", eventstore.Any, deposits(i)...)
+		require.NoError(t, err)
+		_, err = mine.Append(t.Context(), "a-1", eventstore.Any, deposits(i+1)...)
+		require.NoError(t, err)
+		require.Equal(t, []int{i, i + 1}, receive(t, sub.C, 2))
+	}
 }
 
 func TestASlowReceiverIsFedFromTheStoreInBoundedBatches(t *testing.T) {
@@ -307,6 +338,32 @@ func TestASlowReceiverIsFedFromTheStoreInBoundedBatches(t *testing.T) {
 	_, err = s.Append(t.Context(), "a-1", eventstore.Any, deposits(n)...)
 	require.NoError(t, err)
 	require.Equal(t, []int{n}, (<-sub.C).Events)
+}
+
+func TestASubscriberThatIsFarBehindLosesNothing(t *testing.T) {
+	t.Parallel()
+	s := open(t, memstore.NewDriver(), &eventstore.Options{PageSize: 700})
+	sub, err := eventstore.Subscribe(t.Context(), s, eventstore.Transient[int]{Map: amount, Buffer: 1500})
+	require.NoError(t, err)
+	const n = 40_000
+	go func() {
+		for i := 0; i < n; i += 800 {
+			var as []int
+			for j := range 800 {
+				as = append(as, i+j)
+			}
+			_, err := s.Append(t.Context(), "a-1", eventstore.Any, deposits(as...)...)
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	for next := 0; next < n; {
+		for _, v := range receive(t, sub.C, 1) {
+			require.Equal(t, next, v)
+			next++
+		}
+	}
 }
 
 func TestLatestKeepsTheNewest(t *testing.T) {
@@ -440,6 +497,16 @@ func TestProgress(t *testing.T) {
 		require.Len(t, with.C, 1, "more than 10,000 positions")
 		require.Greater(t, (<-with.C).Position, eventstore.Position(10_000))
 		require.Len(t, without.C, 0)
+		rejecting, err := eventstore.Subscribe(t.Context(), s, eventstore.Transient[int]{
+			Select: func(*eventstore.Recorded) bool { return false }, Map: amount, Progress: true})
+		require.NoError(t, err)
+		_, err = s.Append(t.Context(), "b-1", eventstore.Any, deposits(1)...)
+		require.NoError(t, err)
+		time.Sleep(1500 * time.Millisecond)
+		synctest.Wait()
+		b = <-rejecting.C
+		require.Empty(t, b.Events, "what the selector rejects is passed, too")
+		require.EqualValues(t, 11_003, b.Position)
 		s.Close()
 	})
 }
@@ -641,7 +708,7 @@ func TestReadsThatFailAreTriedAgain(t *testing.T) {
 
 func TestStreamsOfTheSystemAreFollowedByName(t *testing.T) {
 	t.Parallel()
-	for name, d := range map[string]driver.Store{"own appends": memstore.NewDriver(), "read": plainDriver{shared{memstore.NewDriver()}}} {
+	for name, d := range map[string]driver.Store{"own appends": memstore.NewDriver(), "read": lastOnly{shared{memstore.NewDriver()}}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := open(t, d, nil)

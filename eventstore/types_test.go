@@ -92,8 +92,6 @@ type onlyOut struct{ x int }
 
 func (onlyOut) MarshalJSON() ([]byte, error) { return []byte("1"), nil }
 
-// What may be shared between readers as it was appended is equal to what
-// decoding gives; found by trying every registered type of these tests.
 func TestAnUnknownTypeNeverFailsAReader(t *testing.T) {
 	t.Parallel()
 	d := memstore.NewDriver()
@@ -423,4 +421,57 @@ func TestFiltersAgreeWithTheDrivers(t *testing.T) {
 		stream, typ := names.Draw(t, "stream"), types.Draw(t, "type")
 		require.Equal(t, df.Match(stream, typ), f.Match(eventstore.StreamName(stream), typ))
 	})
+}
+
+func TestNothingOfOneEventShowsInTheNext(t *testing.T) {
+	t.Parallel()
+	s := open(t, memstore.NewDriver(), nil)
+	_, err := s.Append(t.Context(), "a-1", eventstore.Any, deposits(5)[0], old("deposited", `{}`),
+		eventstore.Event{Data: Noted{[]string{"a", "b"}}}, old("noted", `{}`))
+	require.NoError(t, err)
+	var got []any
+	for r, err := range s.ReadStream(t.Context(), "a-1", 0) {
+		require.NoError(t, err)
+		got = append(got, r.Data)
+	}
+	require.Equal(t, []any{Deposited{5}, Deposited{}, Noted{[]string{"a", "b"}}, Noted{}}, got)
+}
+
+type (
+	partly struct {
+		Kept int
+		Left string `json:"-"`
+	}
+	dated  struct{ At time.Time }
+	nested struct {
+		In  [2]Deposited
+		Ref *int
+	}
+)
+
+// Whether a subscriber gets the value that was appended or one that was decoded,
+// it is what a later reader gets.
+func TestSubscribersAndReadersGetTheSameValues(t *testing.T) {
+	t.Parallel()
+	s := open(t, memstore.NewDriver(), &eventstore.Options{})
+	n := 7
+	events := []eventstore.Event{
+		{Data: Deposited{1}}, {Data: Noted{[]string{"x"}}}, {Data: partly{1, "not stored"}},
+		{Data: dated{time.Now()}}, {Data: nested{[2]Deposited{{1}, {2}}, &n}}, {Data: Lossy{3}},
+	}
+	for i, e := range events[2:] {
+		require.NoError(t, s.Types.Register(fmt.Sprint("t", i), e.Data))
+	}
+	sub, err := eventstore.Subscribe(t.Context(), s, eventstore.Transient[any]{Map: func(r *eventstore.Recorded) any { return r.Data }})
+	require.NoError(t, err)
+	_, err = s.Append(t.Context(), "a-1", eventstore.Any, events...)
+	require.NoError(t, err)
+	live := receive(t, sub.C, len(events))
+	n = 8 // the caller's own
+	i := 0
+	for r, err := range s.ReadStream(t.Context(), "a-1", 0) {
+		require.NoError(t, err)
+		require.Equal(t, r.Data, live[i])
+		i++
+	}
 }

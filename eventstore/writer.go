@@ -39,6 +39,7 @@ const queueLength = 8192
 type group struct {
 	requests []*request
 	appends  []driver.Append
+	lone     [1]driver.Result // of a group of one
 }
 
 // A request is an append on its way through the queue.
@@ -250,7 +251,7 @@ func (w *writer) commit(g *group) {
 		events += len(r.Events)
 		bytes += r.bytes
 	}
-	results := w.commitTraced(g.appends, events, bytes, g.requests[0])
+	results := w.commitTraced(g, events, bytes)
 	for i, r := range g.requests {
 		r.res = results[i]
 		w.s.appended(&r.prepared, &r.res)
@@ -276,22 +277,23 @@ func (w *writer) commit(g *group) {
 	w.mu.Unlock()
 	clear(g.requests)
 	clear(g.appends)
-	g.requests, g.appends = g.requests[:0], g.appends[:0]
+	g.requests, g.appends, g.lone[0] = g.requests[:0], g.appends[:0], driver.Result{}
 	w.groups.Put(g)
 }
 
-func (w *writer) commitTraced(as []driver.Append, events, bytes int, first *request) []driver.Result {
+func (w *writer) commitTraced(g *group, events, bytes int) []driver.Result {
+	first := g.requests[0]
 	ctx := first.ctx
 	if ctx.Done() != nil {
 		ctx = context.WithoutCancel(ctx)
 	}
 	t := w.s.opt.Trace
 	if t.CommitStart == nil {
-		return w.d.AppendBatch(ctx, as)
+		return w.commitGroup(ctx, g)
 	}
 	start := time.Now()
-	ctx = t.CommitStart(ctx, CommitInfo{len(as), events, bytes, start.Sub(first.since)})
-	results := w.d.AppendBatch(ctx, as)
+	ctx = t.CommitStart(ctx, CommitInfo{len(g.appends), events, bytes, start.Sub(first.since)})
+	results := w.commitGroup(ctx, g)
 	if t.CommitEnd != nil {
 		var err error
 		for i := range results {
@@ -302,6 +304,14 @@ func (w *writer) commitTraced(as []driver.Append, events, bytes int, first *requ
 		t.CommitEnd(ctx, time.Since(start), err)
 	}
 	return results
+}
+
+func (w *writer) commitGroup(ctx context.Context, g *group) []driver.Result {
+	if len(g.appends) == 1 {
+		g.lone[0] = w.s.d.Append(ctx, g.appends[0]) // which spares an allocation
+		return g.lone[:]
+	}
+	return w.d.AppendBatch(ctx, g.appends)
 }
 
 // drain refuses new appends and returns when those accepted are done.
