@@ -5,12 +5,16 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"zombiezen.com/go/sqlite"
 
+	"github.com/levada-go/levada/eventstore"
 	"github.com/levada-go/levada/eventstore/driver"
 )
 
@@ -216,4 +220,84 @@ func BenchmarkRead(b *testing.B) {
 		}
 		rate(b)
 	})
+}
+
+// BenchmarkTarget appends from 256 callers while a projection follows, which
+// counts events by type: without one, with its model beside the log, and with its
+// model in the log's file. An operation is one event appended.
+func BenchmarkTarget(b *testing.B) {
+	for _, where := range []string{"none", "beside", "in"} {
+		b.Run(where, func(b *testing.B) {
+			store := portable(b, filepath.Join(b.TempDir(), "events.db"), nil)
+			var db *DB
+			require.True(b, store.As(&db))
+			s := db.store
+			var m *ReadModel
+			var err error
+			switch where {
+			case "beside":
+				m, err = Target(store, countModel)
+			case "in":
+				m, err = TargetIn(store, countModel)
+			}
+			require.NoError(b, err)
+			ctx, cancel := context.WithCancel(context.Background())
+			var at atomic.Uint64
+			var follower sync.WaitGroup
+			if m != nil {
+				follower.Go(func() { project(ctx, b, s, m, &at) })
+			}
+			batch := &batcher{d: s, jobs: make(chan *job, maxBatchEvents)}
+			go batch.run()
+			b.ResetTimer()
+			const callers = 256
+			var wg sync.WaitGroup
+			for c := range callers {
+				wg.Go(func() {
+					w := newWorkload(uint64(c))
+					j := &job{done: make(chan error, 1)}
+					events := make([]driver.Event, 1)
+					for i := c; i < b.N; i += callers {
+						j.a = w.next(events)
+						batch.jobs <- j
+						if err := <-j.done; err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			wg.Wait()
+			b.StopTimer()
+			rate(b)
+			b.ReportMetric(float64(at.Load())/b.Elapsed().Seconds(), "projected/s")
+			cancel()
+			follower.Wait()
+			close(batch.jobs)
+		})
+	}
+}
+
+func project(ctx context.Context, b *testing.B, s *store, m *ReadModel, at *atomic.Uint64) {
+	for ctx.Err() == nil {
+		from := at.Load()
+		events, scanned, err := s.ReadAll(ctx, driver.Filter{}, from, driver.Forward, 512)
+		if err == nil && len(events) == 0 {
+			err = s.Wait(ctx, from)
+		}
+		if err == nil && scanned > from {
+			err = m.Update(ctx, "p", eventstore.Position(from), eventstore.Position(scanned), func(c *sqlite.Conn) error {
+				for i := range events {
+					if err := count(events[i].Type)(c); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			at.Store(scanned)
+		}
+		if err != nil && ctx.Err() == nil {
+			b.Error(err)
+			return
+		}
+	}
 }

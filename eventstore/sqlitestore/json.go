@@ -13,9 +13,10 @@ import (
 // written and, in the form in which they are written, read without reflection;
 // anything else that is valid JSON is left to encoding/json.
 
-var errNotUTF8 = errors.New("sqlitestore: metadata and tags must be valid UTF-8")
+var errNotUTF8 = errors.New("sqlitestore: metadata and tags must be valid UTF-8, and tags without NUL")
 
-// checkText reports whether metadata and tags can be represented in JSON.
+// checkText refuses metadata and tags that JSON, or its functions in SQL, cannot
+// represent.
 func checkText(metadata map[string]string, tags []string) error {
 	for k, v := range metadata {
 		if !utf8.ValidString(k) || !utf8.ValidString(v) {
@@ -23,7 +24,8 @@ func checkText(metadata map[string]string, tags []string) error {
 		}
 	}
 	for _, t := range tags {
-		if !utf8.ValidString(t) {
+		// SQL would see such a tag only up to the NUL.
+		if !utf8.ValidString(t) || strings.IndexByte(t, 0) >= 0 {
 			return errNotUTF8
 		}
 	}
