@@ -201,6 +201,36 @@ func testConcurrent(g *group) {
 		}
 	})
 
+	g.test("as many batches as are allowed can be under way at once", func(f *fixture) {
+		b := can[driver.Batcher](f)
+		writers := max(f.d.Limits().Writers, 1)
+		const each = 20
+		together(writers, func(i int) {
+			mine, other := fmt.Sprintf("mine-%d", i), fmt.Sprintf("other-%d", i)
+			for n := range each {
+				at := int64(n)
+				if n == 0 {
+					at = driver.NoStream
+				}
+				for k, r := range b.AppendBatch(f.ctx, []driver.Append{
+					{Stream: mine, Expected: at, Events: events(1)},
+					{Stream: mine, Expected: at, Events: events(5)}, // at n+1 by then
+					{Stream: other, Events: events(2)},
+				}) {
+					if conflict := (*driver.ConflictError)(nil); errors.As(r.Err, &conflict) != (k == 1) {
+						f.Errorf("append %d of batch %d: %v", k, n, r.Err)
+						return
+					}
+				}
+			}
+		})
+		for i := range writers {
+			require.Len(f, f.stream(fmt.Sprintf("mine-%d", i)), each)
+			require.Len(f, f.stream(fmt.Sprintf("other-%d", i)), 2*each)
+		}
+		require.Len(f, f.all(driver.Filter{}), writers*each*3)
+	})
+
 	g.test("a reader never sees part of an append", func(f *fixture) {
 		var written atomic.Bool
 		var writing sync.WaitGroup

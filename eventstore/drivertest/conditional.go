@@ -1,8 +1,11 @@
 package drivertest
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/stretchr/testify/require"
 
@@ -54,9 +57,8 @@ func matchItems(items []driver.QueryItem, stream, typ string, tags []string) boo
 
 func testConditional(g *group) {
 	type (
-		item = driver.QueryItem
-		q    = []driver.QueryItem
-		s    = []string
+		q = []driver.QueryItem
+		s = []string
 	)
 	queries := []struct {
 		name  string
@@ -297,6 +299,59 @@ func testConditional(g *group) {
 			})
 			require.NotEqual(f, results[0].Err == nil, results[1].Err == nil, "%v, %v", results[0].Err, results[1].Err)
 			after = max(results[0].Last, results[1].Last)
+		}
+	})
+
+	g.test("no event ever lies between a boundary and what was appended under it", func(f *fixture) {
+		c := can[driver.Conditional](f)
+		boundary := q{{Tags: s{"x"}}}
+		var mu sync.Mutex
+		under := map[uint64]uint64{} // by position: the boundary
+		var done atomic.Int32
+		turns := make(chan struct{}, 2)
+		together(6, func(i int) {
+			if i < 2 {
+				// Whenever one is about to append under the boundary, another
+				// appends what the boundary is about.
+				for range turns {
+					if r := f.d.Append(f.ctx, driver.Append{Stream: fmt.Sprint("plain-", i), Events: []driver.Event{event("t", "", "x")}}); r.Err != nil {
+						f.Error(r.Err)
+						return
+					}
+				}
+				return
+			}
+			defer func() {
+				if done.Add(1) == 4 {
+					close(turns)
+				}
+			}()
+			var after uint64
+			for n := range 25 {
+				select {
+				case turns <- struct{}{}:
+				default:
+				}
+				r := c.AppendIf(f.ctx, boundary, after, to(fmt.Sprint("under-", i), fmt.Sprint("n:", n), "x"))
+				var conflict *driver.ConflictError
+				switch {
+				case r.Err == nil:
+					mu.Lock()
+					under[r.Last] = after
+					mu.Unlock()
+					after = r.Last
+				case errors.As(r.Err, &conflict):
+					after = max(after, conflict.Actual)
+				default:
+					f.Error(r.Err)
+					return
+				}
+			}
+		})
+		for _, r := range query(f, c, boundary, 0, 100) {
+			for last, after := range under {
+				require.False(f, r.Position > after && r.Position < last, "%d lies between the boundary %d and %d", r.Position, after, last)
+			}
 		}
 	})
 

@@ -1,6 +1,5 @@
 // Package memstore keeps events in the memory of the process: for tests,
-// examples and caches that may be lost. It does everything that a driver can
-// do, so that a program written against it moves to another store unchanged.
+// examples and caches that may be lost. It can do everything that any driver can.
 //
 //	log         position → event, in chunks that never move
 //	streams     name     → versions → positions
@@ -24,9 +23,10 @@
 //
 // An event costs its own bytes, its record in the log, and eight bytes in each
 // of the lists that it is found by. What Truncate, Delete and Purge remove is
-// given back: data, metadata and tags at once, the record when all 256 that lie
-// beside each other in the log are gone. The names of streams are kept for
-// ever, since their versions must never be used again.
+// given back: metadata and tags at once, data when all events of its append are
+// gone, records when all 256 that lie beside each other in the log are. The
+// names of streams are kept for ever, since their versions must never be used
+// again.
 //
 // # Ownership
 //
