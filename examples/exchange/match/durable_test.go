@@ -300,9 +300,11 @@ func TestOneOrderMayTakeAWholeSide(t *testing.T) {
 	fmt.Fprintf(&in, `{"op":"new","id":%d,"side":"buy","type":"market","qty":%d}`+"\n", n, n)
 	want := match(t, in.String())
 	require.Equal(t, exitOK, want.status)
-	got := match(t, in.String(), "-store", "sqlite:"+filepath.Join(t.TempDir(), "x.db"))
-	require.Equal(t, want.errors, got.errors)
-	require.True(t, want == got)
+	for _, store := range []string{"memory:", "sqlite:" + filepath.Join(t.TempDir(), "x.db")} {
+		got := match(t, in.String(), "-store", store)
+		require.Equal(t, want.errors, got.errors)
+		require.True(t, want == got)
+	}
 }
 
 // BenchmarkMatch measures commands from bytes in to bytes out, durable where
