@@ -98,12 +98,12 @@ func TestOnErrorIsToldProjectionEventErrorAndAttempt(t *testing.T) {
 			if told = append(told, f); f.Attempt == 3 {
 				return projection.Skip()
 			}
-			return projection.RetryAfter(time.Hour)
+			return projection.RetryAfter(time.Minute)
 		})))
 		start(t, g)
 		before := time.Now()
 		require.NoError(t, g.Wait(t.Context(), at))
-		require.Equal(t, 2*time.Hour, time.Since(before))
+		require.Equal(t, 2*time.Minute, time.Since(before))
 		require.Len(t, told, 3)
 		for i, f := range told {
 			require.Equal(t, "log", f.Projection)
@@ -183,7 +183,7 @@ func TestAFailingEventHoldsUpOnlyThoseAfterIt(t *testing.T) {
 				return errBoom
 			}
 			return nil
-		}, func(projection.Failure) projection.Action { return projection.RetryAfter(time.Hour) })))
+		}, func(projection.Failure) projection.Action { return projection.RetryAfter(time.Minute) })))
 		start(t, g)
 		require.NoError(t, g.Wait(t.Context(), before-1))
 		require.Equal(t, []int{1, 2}, seen(&m))

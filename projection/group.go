@@ -75,7 +75,8 @@ type member struct {
 	paused  bool
 	resets  int // under way: the task must not run
 	waiters []*waiter
-	poller  *waiter // looks at the durable position for all waiters, where the task does not run here
+	calls   []*waiter // of its own handler
+	poller  *waiter   // looks at the durable position for all waiters, where the task does not run here
 }
 
 // Add adds runners. It reports everything that is wrong with any of them, and
@@ -128,8 +129,8 @@ func (g *Group) Add(rs ...Runner) error {
 
 // Run runs everything until ctx ends, lets the batches under way be finished,
 // and returns nil. The store stays open: it belongs to whoever opened it. If the
-// store is closed meanwhile, Run ends everything and returns an error that Is
-// eventstore.ErrClosed. A projection that fails or stops does not end Run. Run may
+// store or a target is closed under a projection, Run ends everything and returns
+// an error that Is eventstore.ErrClosed. A projection that fails or stops does not end Run. Run may
 // be called again after it has returned, but not while it runs.
 func (g *Group) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -404,19 +405,40 @@ type handling struct{}
 type handler struct {
 	store *eventstore.Store
 	name  string
+	run   context.Context // of the group whose handler it is
 	outer *handler
 }
 
 // inHandler returns a context for the handlers of the named projection.
 func (g *Group) inHandler(ctx context.Context, name string) context.Context {
-	outer, _ := ctx.Value(handling{}).(*handler)
-	return context.WithValue(ctx, handling{}, &handler{g.Store, name, outer})
+	g.mu.Lock()
+	run := g.ctx
+	g.mu.Unlock()
+	if run == nil {
+		run = over
+	}
+	return context.WithValue(ctx, handling{}, &handler{g.Store, name, run, handlerOf(ctx)})
 }
+
+// handlerOf returns the handler that ctx comes from, or nil.
+func handlerOf(ctx context.Context) *handler {
+	h, _ := ctx.Value(handling{}).(*handler)
+	return h
+}
+
+// over is the context of a Run that has ended.
+var over = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// ending reports whether the group of the handler ends.
+func (h *handler) ending() bool { return h != nil && h.run.Err() != nil }
 
 // handles reports whether ctx comes from a handler of the named projection.
 func (g *Group) handles(ctx context.Context, name string) bool {
-	h, _ := ctx.Value(handling{}).(*handler)
-	for ; h != nil; h = h.outer {
+	for h := handlerOf(ctx); h != nil; h = h.outer {
 		if h.store == g.Store && h.name == name {
 			return true
 		}

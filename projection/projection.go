@@ -77,6 +77,16 @@ func (p *Projection[T]) Task(g *Group) (Task, error) {
 	if len(p.Filter.Types) > 0 {
 		fault("Filter.Types must be empty: it is filled in from Handlers")
 	}
+	for _, stream := range p.Filter.Streams {
+		if err := stream.Validate(); err != nil {
+			fault("Filter.Streams: %w", err)
+		}
+	}
+	for _, category := range p.Filter.Categories {
+		if category == "" || strings.Contains(category, "-") {
+			fault("Filter.Categories: %q is no category: empty, or with a dash", category)
+		}
+	}
 	filter := p.Filter
 	filter.Types = make([]string, 0, len(p.Handlers))
 	handlers := make(map[reflect.Type]Handler[T], len(p.Handlers))

@@ -22,17 +22,19 @@ func TestAddReportsWhatIsWrongBeforeAnythingRuns(t *testing.T) {
 		change func(*projection.Projection[*Log])
 		want   string
 	}{
-		"no name":                {func(p *projection.Projection[*Log]) { p.Name = "" }, "a name of 0 bytes"},
-		"a long name":            {func(p *projection.Projection[*Log]) { p.Name = strings.Repeat("x", 201) }, "a name of 201 bytes"},
-		"a reserved name":        {func(p *projection.Projection[*Log]) { p.Name = "$wait" }, "reserved"},
-		"a control character":    {func(p *projection.Projection[*Log]) { p.Name = "a\nb" }, "control character"},
-		"a name that isn't text": {func(p *projection.Projection[*Log]) { p.Name = "a\xff" }, "not UTF-8"},
-		"no target":              {func(p *projection.Projection[*Log]) { p.Target = nil }, "no Target"},
-		"no handlers":            {func(p *projection.Projection[*Log]) { p.Handlers = nil }, "no Handlers"},
-		"types in the filter":    {func(p *projection.Projection[*Log]) { p.Filter.Types = []string{"added"} }, "Filter.Types must be empty"},
-		"a handler of nothing":   {func(p *projection.Projection[*Log]) { p.Handlers = make([]projection.Handler[*Log], 1) }, "On did not make"},
-		"two handlers of a type": {func(p *projection.Projection[*Log]) { p.Handlers = append(p.Handlers, ok) }, "two handlers for projection_test.Added"},
-		"an unregistered type":   {func(p *projection.Projection[*Log]) { p.Handlers = append(p.Handlers, other) }, "projection_test.Unknown: eventstore: unregistered"},
+		"no name":                 {func(p *projection.Projection[*Log]) { p.Name = "" }, "a name of 0 bytes"},
+		"a long name":             {func(p *projection.Projection[*Log]) { p.Name = strings.Repeat("x", 201) }, "a name of 201 bytes"},
+		"a reserved name":         {func(p *projection.Projection[*Log]) { p.Name = "$wait" }, "reserved"},
+		"a control character":     {func(p *projection.Projection[*Log]) { p.Name = "a\nb" }, "control character"},
+		"a name that isn't text":  {func(p *projection.Projection[*Log]) { p.Name = "a\xff" }, "not UTF-8"},
+		"no target":               {func(p *projection.Projection[*Log]) { p.Target = nil }, "no Target"},
+		"no handlers":             {func(p *projection.Projection[*Log]) { p.Handlers = nil }, "no Handlers"},
+		"types in the filter":     {func(p *projection.Projection[*Log]) { p.Filter.Types = []string{"added"} }, "Filter.Types must be empty"},
+		"no stream in the filter": {func(p *projection.Projection[*Log]) { p.Filter.Streams = []eventstore.StreamName{""} }, "Filter.Streams"},
+		"no category in it":       {func(p *projection.Projection[*Log]) { p.Filter.Categories = []string{"sum-1"} }, `"sum-1" is no category`},
+		"a handler of nothing":    {func(p *projection.Projection[*Log]) { p.Handlers = make([]projection.Handler[*Log], 1) }, "On did not make"},
+		"two handlers of a type":  {func(p *projection.Projection[*Log]) { p.Handlers = append(p.Handlers, ok) }, "two handlers for projection_test.Added"},
+		"an unregistered type":    {func(p *projection.Projection[*Log]) { p.Handlers = append(p.Handlers, other) }, "projection_test.Unknown: eventstore: unregistered"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -166,7 +166,7 @@ func TestEveryEventCountsOnceInSQLite(t *testing.T) {
 			stop := start(t, a)
 			var last eventstore.Position
 			var want []int
-			for n := 1; n <= 300; n++ {
+			for n := 1; n <= 100; n++ {
 				last = add(t, s, n)
 				if n%3 == 0 {
 					last = note(t, s, 1)

@@ -49,7 +49,9 @@ const (
 // Wait waits. When ctx ends first, the error Is ctx.Err().
 //
 // Called with the context of a handler, Wait passes over the projection that the
-// handler belongs to: it cannot be done with an event before its handler is.
+// handler belongs to: it cannot be done with an event before its handler is. For the same reason
+// it passes over those of the group whose own handlers wait for that one. When the handler's group
+// ends, and what it waits for no longer runs here, the error Is context.Canceled.
 //
 // Where the projection runs in this process, Wait looks at what was handled;
 // otherwise it polls the position in the target, first every 10 milliseconds,
@@ -65,9 +67,12 @@ func (g *Group) Wait(ctx context.Context, pos eventstore.Position, names ...stri
 
 // A waiter is one call of Wait. The group's lock guards it.
 type waiter struct {
-	pos   eventstore.Position
-	woken chan struct{} // one slot
-	polls []*poll
+	pos     eventstore.Position
+	ms      []*member     // what it waits for
+	from    *handler      // that calls, or nil
+	callers []*member     // whose handlers from and its outer ones are
+	woken   chan struct{} // one slot
+	polls   []*poll
 }
 
 func (w *waiter) wake() {
@@ -84,21 +89,20 @@ func (g *Group) wait(ctx context.Context, pos eventstore.Position, names []strin
 	if err != nil {
 		return err
 	}
-	if behind, err := first(ms, pos); behind == nil || err != nil {
+	w := &waiter{pos: pos, ms: ms, from: handlerOf(ctx)}
+	if behind, err := g.first(w); behind == nil || err != nil {
 		return err
 	}
-	w := &waiter{pos: pos, woken: make(chan struct{}, 1)}
-	for _, m := range ms {
-		m.waiters = append(m.waiters, w)
-	}
-	defer g.leave(ctx, w, ms)
+	w.woken = make(chan struct{}, 1)
+	g.join(w)
+	defer g.leave(ctx, w)
 	began := time.Now()
 	for {
-		behind, err := first(ms, pos)
+		behind, err := g.first(w)
 		if behind == nil || err != nil {
 			return err
 		}
-		g.share(w, ms)
+		g.share(w)
 		at := behind.at
 		g.mu.Unlock()
 		err = g.sleep(ctx, w, began)
@@ -132,18 +136,43 @@ func (g *Group) awaited(ctx context.Context, names []string) ([]*member, error) 
 	return ms, nil
 }
 
-// first returns a member that has not reached pos, or nil; and an error if one never will.
-func first(ms []*member, pos eventstore.Position) (behind *member, err error) {
-	for _, m := range ms {
-		if m.at >= pos {
-			continue
-		}
-		if m.state == Paused || m.state == Stopped {
+// first returns a member that is to be waited for, or nil; and an error if it
+// will never get there.
+func (g *Group) first(w *waiter) (behind *member, err error) {
+	for _, m := range w.ms {
+		switch {
+		case m.at >= w.pos:
+		case m.state == Paused, m.state == Stopped:
 			return m, &StoppedError{m.task.Name, m.state, m.err}
+		case w.from != nil && g.waitsFor(m, w.from, nil):
+		case m.state == StandBy && w.from.ending():
+			return m, fmt.Errorf("projection: waiting for %s, which ended: %w", m.task.Name, context.Canceled)
+		default:
+			behind = m
 		}
-		behind = m
 	}
 	return behind, nil
+}
+
+// waitsFor reports whether a handler of m waits for one of those that h is, or is
+// called by, or for one that waits for them.
+func (g *Group) waitsFor(m *member, h *handler, seen []*member) bool {
+	for _, w := range m.calls {
+		for _, x := range w.ms {
+			if x.at >= w.pos || slices.Contains(seen, x) {
+				continue
+			}
+			for o := h; o != nil; o = o.outer {
+				if o.store == g.Store && o.name == x.task.Name {
+					return true
+				}
+			}
+			if g.waitsFor(x, h, append(seen, x)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // sleep returns when something may have changed, or ctx's error when it has ended.
@@ -155,23 +184,47 @@ func (g *Group) sleep(ctx context.Context, w *waiter, began time.Time) error {
 		defer t.Stop()
 		timer = t.C
 	}
+	var ending <-chan struct{}
+	if w.from != nil && !w.from.ending() {
+		ending = w.from.run.Done()
+	}
 	select {
 	case <-w.woken:
 	case <-timer:
+	case <-ending:
 	case <-ctx.Done():
 		return errors.Join(ctx.Err(), failed)
 	}
 	return nil
 }
 
+// join begins a call of Wait that has to wait.
+func (g *Group) join(w *waiter) {
+	for _, m := range w.ms {
+		m.waiters = append(m.waiters, w)
+	}
+	for h := w.from; h != nil; h = h.outer {
+		if m := g.byName[h.name]; m != nil && h.store == g.Store {
+			m.calls = append(m.calls, w)
+			w.callers = append(w.callers, m)
+		}
+	}
+}
+
+// without returns list without one w.
+func without(list []*waiter, w *waiter) []*waiter {
+	i, last := slices.Index(list, w), len(list)-1
+	list[i], list[last] = list[last], nil
+	return list[:last]
+}
+
 // leave ends a call of Wait.
-func (g *Group) leave(ctx context.Context, w *waiter, ms []*member) {
-	for _, m := range ms {
-		i := slices.Index(m.waiters, w)
-		last := len(m.waiters) - 1
-		m.waiters[i] = m.waiters[last]
-		m.waiters[last] = nil
-		m.waiters = m.waiters[:last]
+func (g *Group) leave(ctx context.Context, w *waiter) {
+	for _, m := range w.ms {
+		m.waiters = without(m.waiters, w)
+	}
+	for _, m := range w.callers {
+		m.calls = without(m.calls, w)
 	}
 	var unheard []*poll
 	for _, p := range w.polls {
@@ -205,8 +258,8 @@ type poll struct {
 
 // share makes w look at those members that do not run here and that nobody else
 // looks at, and leaves to others those that w need not look at any longer.
-func (g *Group) share(w *waiter, ms []*member) {
-	for _, m := range ms {
+func (g *Group) share(w *waiter) {
+	for _, m := range w.ms {
 		needed := m.at < w.pos && m.state == StandBy && m.task.Load != nil
 		switch {
 		case m.poller == nil && needed:

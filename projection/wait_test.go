@@ -446,3 +446,83 @@ func TestAWaitThatBeganElsewhereGoesOnHereAndBack(t *testing.T) {
 		require.Equal(t, []int{1, 2}, seen(&m))
 	})
 }
+
+func TestHandlersThatWaitForOneAnotherDoNotWaitForEver(t *testing.T) {
+	t.Parallel()
+	for name, waits := range map[string]map[string][]string{
+		"two for all":        {"a": nil, "b": nil},
+		"two for each other": {"a": {"b"}, "b": {"a"}},
+		"three in a ring":    {"a": {"b"}, "b": {"c"}, "c": {"a"}},
+		"three for all":      {"a": nil, "b": nil, "c": nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newStore(t)
+				g := newGroup(s)
+				models := map[string]*projection.Memory[Log]{}
+				for name, others := range waits {
+					m := &projection.Memory[Log]{}
+					models[name] = m
+					require.NoError(t, g.Add(&projection.Projection[*Log]{
+						Name: name, Target: m,
+						Handlers: []projection.Handler[*Log]{projection.On(func(ctx context.Context, l *Log, e Added, r *eventstore.Recorded) error {
+							// All are in their handlers when the first begins to wait.
+							time.Sleep(time.Second)
+							if e.N < 10 {
+								at, err := s.Append(ctx, eventstore.StreamName("from-"+name), eventstore.Any, eventstore.Event{Data: Added{e.N + 10}})
+								if err != nil {
+									return err
+								}
+								if err := g.Wait(ctx, at.Position, others...); err != nil {
+									return err
+								}
+							}
+							return added(ctx, l, e, r)
+						})},
+					}))
+				}
+				start(t, g)
+				add(t, s, 1, 2)
+				time.Sleep(time.Minute)
+				head, err := s.Head(t.Context())
+				require.NoError(t, err)
+				require.NoError(t, g.Wait(t.Context(), head))
+				for _, m := range models {
+					require.Len(t, seen(m), 2+2*len(waits))
+				}
+			})
+		})
+	}
+}
+
+func TestAHandlerThatWaitsDoesNotHoldUpTheEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t)
+		var m, other projection.Memory[Log]
+		g := newGroup(s)
+		var waited error
+		require.NoError(t, g.Add(
+			failing(&other, failOn(1), func(projection.Failure) projection.Action { return projection.RetryAfter(time.Hour) }),
+			&projection.Projection[*Log]{
+				Name: "waits", Target: &m,
+				Handlers: []projection.Handler[*Log]{projection.On(func(ctx context.Context, l *Log, e Added, r *eventstore.Recorded) error {
+					waited = g.Wait(ctx, r.Position, "log")
+					return waited
+				})},
+				OnError: func(f projection.Failure) projection.Action {
+					t.Errorf("blamed %+v for the end", f)
+					return projection.Skip()
+				},
+			}))
+		stop := start(t, g)
+		add(t, s, 1)
+		synctest.Wait()
+		before := time.Now()
+		require.NoError(t, stop())
+		require.Zero(t, time.Since(before))
+		require.ErrorIs(t, waited, context.Canceled)
+		require.Zero(t, position(&m))
+	})
+}

@@ -307,6 +307,10 @@ func (w *worker[T]) handle(ctx context.Context, events []*eventstore.Recorded, t
 			}
 			failed = events[0]
 		}
+		if ctx.Err() != nil {
+			// It may have failed because everything ends. It will be met again.
+			return ctx.Err()
+		}
 		if w.decide(ctx, failed, err) {
 			events = slices.DeleteFunc(slices.Clone(events), func(r *eventstore.Recorded) bool { return !w.due(r) })
 		}
