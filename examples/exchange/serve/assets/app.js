@@ -303,7 +303,7 @@ function orders(frame) {
     } else if (known) {
       Object.assign(known, o);
     } else {
-      page.orders.set(o.order, { filled: "0", ...o });
+      page.orders.set(o.order, { filled: decimal(0, page.symbol.quantity_decimals), ...o });
     }
   }
   const s = page.symbol;
