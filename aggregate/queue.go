@@ -98,15 +98,6 @@ func (r *Repository[S]) op(ctx context.Context, c Command[S], e *command.Envelop
 	return o
 }
 
-// recycle makes o, which nobody refers to any longer, ready for another command.
-func (r *Repository[S]) recycle(o *op[S]) {
-	o.ctx, o.c, o.e, o.in, o.view, o.counted = nil, nil, nil, nil, false, false
-	o.state.Store(opQueued)
-	o.decision = decision[S]{}
-	o.attempts, o.res, o.err = 0, command.Result{}, nil
-	r.ops.Put(o)
-}
-
 // enqueue puts o into the queue of the aggregate id. If lead is true nobody held
 // the aggregate, and the caller does now.
 func (r *Repository[S]) enqueue(id string, o *op[S]) (in *instance[S], lead bool, err error) {
@@ -272,29 +263,37 @@ func (o *op[S]) admit() {
 // wait returns the outcome of o to its caller, who leads if told to. A view's
 // outcome is nil when it is granted.
 func (r *Repository[S]) wait(o *op[S]) (command.Result, error) {
-	for {
-		select {
-		case s := <-o.signal:
-			if s == signalLead {
-				r.lead(o.in)
-				continue
-			}
-			res, err := o.res, o.err
-			r.recycle(o)
-			return res, err
-		case <-o.ctx.Done():
-			if r.leave(o) {
-				return command.Result{}, o.ctx.Err()
-			}
-			if o.view || o.state.Load() == opDone {
-				<-o.signal // one that cannot lead has one signal only
-				res, err := o.res, o.err
-				r.recycle(o)
-				return res, err
-			}
-			return command.Result{}, fmt.Errorf("%w: %w", command.ErrOutcomeUnknown, o.ctx.Err())
+	done := o.ctx.Done()
+	if done == nil { // it need not select
+		for <-o.signal == signalLead {
+			r.lead(o.in)
 		}
+		return r.outcome(o)
 	}
+	select {
+	case <-o.signal: // one whose context may end never leads
+		return r.outcome(o)
+	case <-done:
+	}
+	switch {
+	case r.leave(o):
+		return command.Result{}, o.ctx.Err()
+	case o.view || o.state.Load() == opDone:
+		<-o.signal
+		return r.outcome(o)
+	}
+	return command.Result{}, fmt.Errorf("%w: %w", command.ErrOutcomeUnknown, o.ctx.Err())
+}
+
+// outcome returns what became of o and makes it ready for another command.
+func (r *Repository[S]) outcome(o *op[S]) (command.Result, error) {
+	res, err := o.res, o.err
+	o.ctx, o.c, o.e, o.in, o.view, o.counted = nil, nil, nil, nil, false, false
+	o.state.Store(opQueued)
+	o.decision = decision[S]{}
+	o.attempts, o.res, o.err = 0, command.Result{}, nil
+	r.ops.Put(o)
+	return res, err
 }
 
 // leave withdraws o, which is not executed then, unless it is too late for that.
