@@ -3,7 +3,6 @@ package projection_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -553,21 +552,29 @@ func TestWhatIsSkippedAndStoppedIsLogged(t *testing.T) {
 	})
 }
 
-func TestAnErrorOfAHandlerThatIsErrMovedIsStillItsOwn(t *testing.T) {
+func TestAnErrorOfAHandlerIsItsOwnWhateverItIs(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := newStore(t)
-		at := add(t, s, 1)
-		var m projection.Memory[Log]
-		var told error
-		g := newGroup(s)
-		require.NoError(t, g.Add(failing(&m, func(int) error { return errors.Join(projection.ErrMoved, eventstore.ErrClosed) },
-			func(f projection.Failure) projection.Action {
-				told = f.Err
-				return projection.Skip()
-			})))
-		start(t, g)
-		require.NoError(t, g.Wait(t.Context(), at))
-		require.ErrorIs(t, told, projection.ErrMoved)
-	})
+	for name, cause := range map[string]error{"moved": projection.ErrMoved, "closed": eventstore.ErrClosed, "ended": context.Canceled} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newStore(t)
+				at := add(t, s, 1)
+				var m projection.Memory[Log]
+				g := newGroup(s)
+				require.NoError(t, g.Add(failing(&m, func(int) error { return cause }, func(f projection.Failure) projection.Action {
+					require.Equal(t, cause, f.Err)
+					if f.Attempt == 2 {
+						return projection.Stop()
+					}
+					return projection.Retry(f)
+				})))
+				stop := start(t, g)
+				var stopped *projection.StoppedError
+				require.ErrorAs(t, g.Wait(t.Context(), at), &stopped)
+				require.ErrorIs(t, stopped, cause)
+				require.NoError(t, stop())
+			})
+		})
+	}
 }

@@ -186,3 +186,24 @@ func TestACommitWhoseAnswerWasLostCountsOnce(t *testing.T) {
 		require.Equal(t, []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, seen(&m))
 	})
 }
+
+func TestATargetThatIsAlwaysMovedIsNotTriedWithoutPause(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t)
+		at := add(t, s, 1)
+		var m projection.Memory[Log]
+		tries := 0
+		began := time.Now()
+		g := newGroup(s)
+		require.NoError(t, g.Add(logged("log", &tap[*Log]{Target: &m, before: func(eventstore.Position) error {
+			if tries++; time.Since(began) < time.Minute {
+				return projection.ErrMoved
+			}
+			return nil
+		}})))
+		start(t, g)
+		require.NoError(t, g.Wait(t.Context(), at))
+		require.Less(t, tries, 20)
+	})
+}

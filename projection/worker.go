@@ -50,6 +50,8 @@ type worker[T any] struct {
 	since   time.Time           // when at left durable
 	unsure  eventstore.Position // the target may have committed up to here, though it said it failed
 
+	evaded int // how often in a row another process was in the way
+
 	limit   limit
 	trials  map[eventKey]*trial
 	skipped map[eventKey]struct{}
@@ -85,15 +87,17 @@ func (w *worker[T]) run(ctx context.Context) error {
 	from, err := w.load(ctx)
 	for err == nil {
 		err = w.follow(ctx, from)
+		var stopped *stopError
 		switch {
+		case errors.As(err, &stopped): // with whatever error
+			return err
 		case errors.Is(err, errAgain):
 			from, err = w.load(ctx)
 		case errors.Is(err, ErrMoved):
 			from, err = w.evade(ctx)
 		}
 	}
-	var stopped *stopError
-	if ctx.Err() != nil && !errors.As(err, &stopped) {
+	if ctx.Err() != nil {
 		return nil
 	}
 	return err
@@ -115,6 +119,11 @@ func (w *worker[T]) load(ctx context.Context) (eventstore.Position, error) {
 // evade decides what to do after another process has moved the projection, and
 // returns the position to go on from.
 func (w *worker[T]) evade(ctx context.Context) (eventstore.Position, error) {
+	if w.evaded++; w.evaded > 1 {
+		if err := sleep(ctx, pause(w.evaded-1)); err != nil {
+			return 0, err
+		}
+	}
 	at, err := w.load(ctx)
 	if err != nil {
 		return 0, err
@@ -403,7 +412,7 @@ func (w *worker[T]) update(ctx context.Context, events []*eventstore.Recorded, t
 		return failed, refused, err
 	}
 	w.limit.took(len(events), took)
-	w.durable, w.since, w.unsure = to, time.Time{}, 0
+	w.durable, w.since, w.unsure, w.evaded = to, time.Time{}, 0, 0
 	w.at = max(w.at, to)
 	w.forget()
 	w.g.progress(w.m, w.at, len(events))
