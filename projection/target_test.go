@@ -193,3 +193,44 @@ func TestEveryEventCountsOnceInSQLite(t *testing.T) {
 		})
 	}
 }
+
+// A second opening of the file, for reading, is what another process has of it.
+func TestAnotherProcessWaitsForAModelInSQLite(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "events.db")
+	open := func(readOnly bool) (*eventstore.Store, *sqlitestore.ReadModel, *projection.Group) {
+		s, err := sqlitestore.Open(path, &sqlitestore.Options{ReadOnly: readOnly, Store: eventstore.Options{Logger: quiet}})
+		require.NoError(t, err)
+		t.Cleanup(func() { s.Close() })
+		register(t, s)
+		model, err := sqlitestore.Target(s, sqlitestore.Model{
+			Tables: []string{"sum"},
+			Schema: `CREATE TABLE sum(n INTEGER NOT NULL) STRICT; INSERT INTO sum VALUES(0)`,
+		})
+		require.NoError(t, err)
+		g := newGroup(s)
+		require.NoError(t, g.Add(&projection.Projection[*sqlite.Conn]{
+			Name: "sum", Target: model,
+			Handlers: []projection.Handler[*sqlite.Conn]{projection.On(func(_ context.Context, c *sqlite.Conn, e Added, _ *eventstore.Recorded) error {
+				return sqlitex.Execute(c, "UPDATE sum SET n = n + ?", &sqlitex.ExecOptions{Args: []any{e.N}})
+			})},
+		}))
+		return s, model, g
+	}
+	s, _, here := open(false)
+	start(t, here)
+	_, model, there := open(true)
+	for n := 1; n <= 5; n++ {
+		at := add(t, s, 1)
+		require.NoError(t, there.Wait(t.Context(), at, "sum"))
+		require.NoError(t, model.Read(t.Context(), func(c *sqlite.Conn) error {
+			got, err := sqlitex.ResultInt(c.Prep("SELECT n FROM sum"))
+			require.Equal(t, n, got)
+			return err
+		}))
+	}
+	at := note(t, s, 1)
+	require.NoError(t, there.Wait(t.Context(), at), "a filtered position is written within a second")
+	require.Equal(t, at, status(t, there, "sum").Position)
+	require.Equal(t, projection.StandBy, status(t, there, "sum").State)
+}
