@@ -343,7 +343,7 @@ func TestASlowReceiverIsFedFromTheStoreInBoundedBatches(t *testing.T) {
 func TestASubscriberThatIsFarBehindLosesNothing(t *testing.T) {
 	t.Parallel()
 	s := open(t, memstore.NewDriver(), &eventstore.Options{PageSize: 700})
-	sub, err := eventstore.Subscribe(t.Context(), s, eventstore.Transient[int]{Map: amount, Buffer: 1500})
+	sub, err := eventstore.Subscribe(t.Context(), s, eventstore.Transient[int]{Map: amount, Buffer: 10_000})
 	require.NoError(t, err)
 	const n = 40_000
 	for i := 0; i < n; i += 800 {
