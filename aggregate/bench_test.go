@@ -50,14 +50,15 @@ func BenchmarkHotAggregate(b *testing.B) {
 		open func(b *testing.B) (*eventstore.Store, driver.Batcher)
 	}{
 		{"memstore", func(b *testing.B) (*eventstore.Store, driver.Batcher) {
-			s := memstore.Open(nil)
-			return s, batcher(b, s)
+			d := memstore.NewDriver()
+			return eventstore.New(d, nil), d.(driver.Batcher)
 		}},
 		{"sqlite", func(b *testing.B) (*eventstore.Store, driver.Batcher) {
-			s, err := sqlitestore.Open(filepath.Join(b.TempDir(), "bench.db"), nil)
+			d, err := sqlitestore.OpenDriver(filepath.Join(b.TempDir(), "bench.db"), nil)
 			require.NoError(b, err)
+			s := eventstore.New(d, nil)
 			b.Cleanup(func() { require.NoError(b, s.Close()) })
-			return s, batcher(b, s)
+			return s, d.(driver.Batcher)
 		}},
 	}
 	for _, store := range stores {
@@ -173,13 +174,4 @@ func spread(b *testing.B, callers int, do func(caller int) error) {
 	}
 	wg.Wait()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commands/s")
-}
-
-func batcher(b *testing.B, s *eventstore.Store) driver.Batcher {
-	b.Helper()
-	var d driver.Store
-	if !s.As(&d) {
-		b.Fatal("the store does not give its driver")
-	}
-	return d.(driver.Batcher)
 }
