@@ -43,7 +43,7 @@ func testWait(g *group) {
 		head, err := f.d.Head(ctx)
 		require.NoError(f, err)
 		const waiters = 8
-		done := make(chan error)
+		done := make(chan error, waiters)
 		for range waiters {
 			go func() {
 				for {
@@ -111,9 +111,9 @@ func testWait(g *group) {
 	})
 
 	g.test("ends when the store is closed", func(f *fixture) {
-		done := make(chan error)
-		var closed atomic.Bool
 		const waiters = 4
+		done := make(chan error, waiters)
+		var closed atomic.Bool
 		for range waiters {
 			go func() { done <- f.waitUntil(f.ctx, closed.Load) }()
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/levada-go/levada/eventstore"
 	"github.com/levada-go/levada/eventstore/driver"
 	"github.com/levada-go/levada/eventstore/memstore"
 )
@@ -47,6 +48,25 @@ func BenchmarkAppendBatch(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+type deposited struct {
+	Account string
+	Amount  int64
+}
+
+// BenchmarkStoreAppend shows what the portable store adds to an append by one
+// caller, most of it encoding.
+func BenchmarkStoreAppend(b *testing.B) {
+	store := memstore.Open(nil)
+	defer store.Close()
+	store.Types.Register("account.deposited", deposited{})
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := store.Append(context.Background(), "account-1", eventstore.Any, eventstore.Event{Data: deposited{"account-1", 7}}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
