@@ -18,7 +18,7 @@ type tagged struct {
 	tags        []string
 }
 
-// tags is a log in which types and tags meet in every way.
+// taggedSample is a log in which types and tags meet in every way.
 func taggedSample() []tagged {
 	return []tagged{
 		{"user-1", "named", []string{"user:1", "name:ann"}},
