@@ -89,9 +89,9 @@ func (b *bots) begin(ctx context.Context, s *Symbol) {
 		}
 		switch buys, sells := len(v.quotes[book.Buy]), len(v.quotes[book.Sell]); {
 		case buys < makerLevels && buys <= sells:
-			b.quote(ctx, s, v, book.Buy)
+			b.quote(ctx, s, v, book.Buy, 1)
 		case sells < makerLevels:
-			b.quote(ctx, s, v, book.Sell)
+			b.quote(ctx, s, v, book.Sell, 1)
 		default:
 			b.step(ctx, s)
 		}
@@ -173,29 +173,40 @@ func (b *bots) step(ctx context.Context, s *Symbol) {
 	}
 }
 
-// requote places, moves, or takes away one quote of a maker.
+// requote places, moves, or resizes one quote of a maker.
 func (b *bots) requote(ctx context.Context, s *Symbol, v *scene) {
-	side := book.Side(1 + b.rng.IntN(2))
-	// The side that the price runs away from, or into, needs it more.
-	far, worst := float64(s.spread)*2, -1
+	// The side that leaves the wider gap beside the hidden price needs it more.
+	gaps := [3]float64{book.Buy: v.hidden - float64(v.bid), book.Sell: float64(v.ask) - v.hidden}
+	if v.ask == 0 {
+		gaps[book.Sell] = math.Inf(1)
+	}
+	side := book.Buy
+	if gaps[book.Sell] > gaps[book.Buy] != (b.rng.Float64() < 0.25) {
+		side = book.Sell
+	}
+	near := 1.0
+	if gaps[side] > 1.2*float64(s.spread) {
+		near = 0.12
+	}
+	// The quote that serves least is the one farthest off; one on the wrong side of
+	// the hidden price is about to be taken.
+	farthest, off := -1, 0.0
 	for i, o := range v.quotes[side] {
-		off := math.Abs(v.hidden - float64(o.price))
-		if limit := b.reach(s); off-limit > far {
-			far, worst = off-limit, i
+		d := (v.hidden - float64(o.price)) * sign(side)
+		if d < -float64(s.spread)/4 {
+			d = b.reach(s) - d
 		}
-		if wrong := (float64(o.price) - v.hidden) * sign(side); wrong > float64(s.spread)/4 && wrong+float64(s.spread)*3 > far {
-			far, worst = wrong+float64(s.spread)*3, i
+		if d > off {
+			farthest, off = i, d
 		}
 	}
 	switch {
-	case worst >= 0:
-		o := v.quotes[side][worst]
-		b.send(ctx, s, &book.Command{Op: book.Modify, ID: o.id, Owner: o.owner, Fields: book.FieldPrice | book.FieldQty,
-			Price: b.quotePrice(s, v, side), Qty: b.size(s, 1.4)})
 	case len(v.quotes[side]) < makerLevels:
-		b.quote(ctx, s, v, side)
-	case len(v.quotes[side.Opposite()]) < makerLevels:
-		b.quote(ctx, s, v, side.Opposite())
+		b.quote(ctx, s, v, side, near)
+	case near < 1 || off > b.reach(s)+2*float64(s.spread):
+		o := v.quotes[side][farthest]
+		b.send(ctx, s, &book.Command{Op: book.Modify, ID: o.id, Owner: o.owner, Fields: book.FieldPrice | book.FieldQty,
+			Price: b.quotePrice(s, v, side, near), Qty: b.size(s, 1.4)})
 	default:
 		o := v.quotes[side][b.rng.IntN(len(v.quotes[side]))]
 		b.send(ctx, s, &book.Command{Op: book.Modify, ID: o.id, Owner: o.owner, Fields: book.FieldQty, Qty: b.size(s, 1.4)})
@@ -214,15 +225,16 @@ func sign(side book.Side) float64 {
 // reach is how far from the hidden price makers quote, in ticks.
 func (b *bots) reach(s *Symbol) float64 { return float64(s.spread) * makerLevels * 0.9 }
 
-func (b *bots) quote(ctx context.Context, s *Symbol, v *scene, side book.Side) {
+func (b *bots) quote(ctx context.Context, s *Symbol, v *scene, side book.Side, near float64) {
 	b.send(ctx, s, &book.Command{Op: book.Place, Side: side, Owner: 1 + b.rng.Uint64N(makers), PostOnly: true,
-		STP: book.STPCancelNewest, Price: b.quotePrice(s, v, side), Qty: b.size(s, 1.4)})
+		STP: book.STPCancelNewest, Price: b.quotePrice(s, v, side, near), Qty: b.size(s, 1.4)})
 }
 
-// quotePrice is near the hidden price more often than far from it, and does not trade.
-func (b *bots) quotePrice(s *Symbol, v *scene, side book.Side) int64 {
+// quotePrice is near the hidden price more often than far from it, and does not
+// trade. A near below 1 keeps it to that part of the makers' reach.
+func (b *bots) quotePrice(s *Symbol, v *scene, side book.Side, near float64) int64 {
 	u := b.rng.Float64()
-	off := float64(s.spread)/2 + u*u*b.reach(s)
+	off := float64(s.spread)/2 + u*u*near*b.reach(s)
 	if side == book.Buy {
 		p := int64(math.Round(v.hidden - off))
 		if v.ask != 0 {
@@ -272,7 +284,7 @@ func (b *bots) leave(ctx context.Context, s *Symbol, v *scene) {
 		return
 	}
 	side := book.Side(1 + b.rng.IntN(2))
-	p := b.quotePrice(s, v, side)
+	p := b.quotePrice(s, v, side, 1)
 	if b.rng.Float64() < 0.4 { // people like round numbers
 		step := s.spread * 2
 		p = max((p+step/2)/step*step, 1)

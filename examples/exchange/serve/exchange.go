@@ -128,9 +128,9 @@ func (x *Exchange) view(s *Symbol, fn func(m *market, at eventstore.Position)) {
 type outcome struct {
 	Order    string              `json:"order"`
 	Symbol   string              `json:"symbol"`
-	Status   string              `json:"status"` // of the order
-	Open     string              `json:"open"`   // what of it still rests or waits, or was cancelled
-	Filled   string              `json:"filled"` // by this command
+	Status   string              `json:"status,omitempty"` // of the order; empty if it is what it was
+	Open     string              `json:"open"`             // what of it still rests or waits, or was cancelled
+	Filled   string              `json:"filled"`           // by this command
 	Fills    []fillJSON          `json:"fills"`
 	Repeated bool                `json:"repeated,omitempty"` // the key was used before: this is what happened then
 	Seq      eventstore.Version  `json:"seq"`
@@ -259,9 +259,6 @@ func (s *Symbol) outcome(d *decision) outcome {
 		if o.id == d.command.ID {
 			out.Status, open = o.status, o.open
 		}
-	}
-	if out.Status == "" {
-		out.Status = statusOpen // amended in its place
 	}
 	out.Open, out.Filled = s.Qty(open), s.Qty(filled)
 	return out

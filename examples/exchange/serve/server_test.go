@@ -77,6 +77,10 @@ func TestOrdersOverHTTP(t *testing.T) {
 	// A change of the stop price, and the end.
 	status, body, _ := q.do("PATCH", "/api/orders/"+stop.Order, `{"quantity":"0.05"}`)
 	require.Equal(t, http.StatusOK, status, body)
+	require.NotContains(t, body, "status", "it waits as before")
+	status, body, _ = q.do("PATCH", "/api/orders/"+stop.Order, `{"stop_price":"91"}`)
+	require.Equal(t, http.StatusOK, status, body)
+	require.Contains(t, body, `"status":"waiting"`)
 	status, body, _ = q.do("DELETE", "/api/orders/"+stop.Order, "")
 	require.Equal(t, http.StatusOK, status, body)
 	require.Contains(t, body, `"status":"cancelled","open":"0.0500"`)

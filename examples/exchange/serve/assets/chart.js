@@ -56,6 +56,8 @@ export class Chart {
   // show replaces everything. keep leaves the user's view where it is.
   show(candles, decimals, keep) {
     this.candles.applyOptions({ priceFormat: { type: "price", precision: decimals, minMove: 10 ** -decimals } });
+    const format = new Intl.NumberFormat("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+    this.chart.applyOptions({ localization: { priceFormatter: (p) => format.format(p) } });
     const bars = candles.map(bar);
     this.bars = new Map(bars.map((b) => [b.time, b]));
     this.candles.setData(bars);
