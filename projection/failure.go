@@ -64,13 +64,13 @@ func pause(attempts int) time.Duration {
 	return min(maxPause, 10*time.Millisecond<<min(max(attempts-1, 0), 16))
 }
 
-// A PanicError is a panic of a handler.
+// A PanicError is a panic of a handler, or of a target. Logs get its stack too.
 type PanicError struct {
 	Value any
 	Stack []byte // as debug.Stack gives it
 }
 
-func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v\n\n%s", e.Value, e.Stack) }
+func (e *PanicError) Error() string { return fmt.Sprintf("projection: panic: %v", e.Value) }
 
 // Unwrap returns the panic's value if it is an error.
 func (e *PanicError) Unwrap() error {

@@ -221,7 +221,7 @@ func TestAPanicIsAFailureWithItsStack(t *testing.T) {
 		require.ErrorAs(t, told, &p)
 		require.ErrorIs(t, told, errBoom)
 		require.Contains(t, string(p.Stack), "failure_test.go")
-		require.Contains(t, told.Error(), "panic: boom")
+		require.EqualError(t, told, "projection: panic: boom")
 	})
 }
 
@@ -549,6 +549,53 @@ func TestWhatIsSkippedAndStoppedIsLogged(t *testing.T) {
 		require.NoError(t, stop())
 		require.Regexp(t, `level=WARN msg="projection skipped an event" projection=log stream=sum-1 version=1 type=added position=\d+ err=boom`, out.String())
 		require.Regexp(t, `level=ERROR msg="projection stopped" projection=log stream=sum-1 version=2 type=added position=\d+ err=boom`, out.String())
+	})
+}
+
+func TestAModelIsBuiltAgainAtOnceAndNotAfterThePause(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t)
+		var m projection.Memory[Bag]
+		g := newGroup(s)
+		require.NoError(t, g.Add(&projection.Projection[*Bag]{
+			Name: "bag", Target: &m,
+			OnError: func(projection.Failure) projection.Action { return projection.RetryAfter(time.Minute) },
+			Handlers: []projection.Handler[*Bag]{projection.On(func(_ context.Context, b *Bag, e Added, _ *eventstore.Recorded) error {
+				if b.N == nil {
+					b.N = map[int]int{}
+				}
+				b.N[e.N]++
+				return failOn(2)(e.N)
+			})},
+		}))
+		start(t, g)
+		at := add(t, s, 1)
+		require.NoError(t, g.Wait(t.Context(), at))
+		add(t, s, 2)
+		synctest.Wait()
+		require.NoError(t, g.Wait(t.Context(), at))
+		m.View(func(b *Bag, p eventstore.Position) {
+			require.Equal(t, map[int]int{1: 1}, b.N)
+			require.Equal(t, at, p)
+		})
+	})
+}
+
+func TestThePanicsStackIsLogged(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t)
+		at := add(t, s, 1)
+		var m projection.Memory[Log]
+		var out bytes.Buffer
+		g := newGroup(s)
+		g.Logger = slog.New(slog.NewTextHandler(&out, nil))
+		require.NoError(t, g.Add(failing(&m, func(int) error { panic("oh") }, func(projection.Failure) projection.Action { return projection.Skip() })))
+		stop := start(t, g)
+		require.NoError(t, g.Wait(t.Context(), at))
+		require.NoError(t, stop())
+		require.Regexp(t, `err="projection: panic: oh" stack=".*failure_test.go`, out.String())
 	})
 }
 

@@ -28,9 +28,9 @@ type Memory[M any] struct {
 	name  string // of the one projection
 }
 
-// View calls fn with the model and the position it stands at, which is that of
-// no later event than those the model reflects. fn must neither modify nor
-// retain the model, nor call a method of m. Handlers wait while fn runs.
+// View calls fn with the model and the position it stands at: it reflects every
+// event up to there, and none after it. fn must neither modify nor retain the
+// model, nor call a method of m. Handlers wait while fn runs.
 func (m *Memory[M]) View(fn func(model *M, at eventstore.Position)) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()

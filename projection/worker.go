@@ -322,6 +322,8 @@ func (w *worker[T]) handle(ctx context.Context, events []*eventstore.Recorded, t
 		}
 		if w.decide(ctx, failed, err) {
 			events = slices.DeleteFunc(slices.Clone(events), func(r *eventstore.Recorded) bool { return !w.due(r) })
+		} else if at, err := w.m.task.Load(ctx); err == nil && at < w.durable {
+			return ErrMoved // the target starts over, and must not wait for that
 		}
 	}
 	return nil
@@ -345,7 +347,7 @@ func (w *worker[T]) held(events []*eventstore.Recorded) (int, *trial) {
 func (w *worker[T]) wait(ctx context.Context, t *trial) error {
 	w.g.failing(w.m, t.err)
 	if t.stop {
-		w.log.ErrorContext(ctx, "projection stopped", about(t.event, t.err)...)
+		w.log.ErrorContext(ctx, "projection stopped", because(about(t.event), t.err)...)
 		return &stopError{t.err}
 	}
 	if err := sleep(ctx, time.Until(t.until)); err != nil {
@@ -443,7 +445,7 @@ func (w *worker[T]) decide(ctx context.Context, r *eventstore.Recorded, err erro
 	t.attempts++
 	switch action := w.ask(ctx, Failure{w.name, r, err, t.attempts}); action.kind {
 	case skip:
-		w.log.WarnContext(ctx, "projection skipped an event", about(r, err)...)
+		w.log.WarnContext(ctx, "projection skipped an event", because(about(r), err)...)
 		w.skipped[key(r)] = struct{}{}
 		w.g.skip(w.m)
 		return true
@@ -452,7 +454,7 @@ func (w *worker[T]) decide(ctx context.Context, r *eventstore.Recorded, err erro
 	default:
 		d := action.pause(t.attempts)
 		t.until = time.Now().Add(d)
-		w.trouble(ctx, err, d, about(r, nil)...)
+		w.trouble(ctx, err, d, about(r)...)
 	}
 	return false
 }
@@ -580,16 +582,22 @@ func (w *worker[T]) pause(ctx context.Context, err error, d time.Duration, about
 
 func (w *worker[T]) trouble(ctx context.Context, err error, d time.Duration, about ...any) {
 	w.g.failing(w.m, err)
-	w.log.WarnContext(ctx, "projection retries", append(about, "err", err, "pause", d)...)
+	w.log.WarnContext(ctx, "projection retries", because(append(about, "pause", d), err)...)
 }
 
-// about describes an event, and what went wrong with it, to a log.
-func about(r *eventstore.Recorded, err error) []any {
-	list := []any{"stream", r.Stream, "version", r.Version, "type", r.Type, "position", r.Position}
-	if err != nil {
-		list = append(list, "err", err)
+// about describes an event to a log.
+func about(r *eventstore.Recorded) []any {
+	return []any{"stream", r.Stream, "version", r.Version, "type", r.Type, "position", r.Position}
+}
+
+// because adds why to what a log is told.
+func because(about []any, err error) []any {
+	about = append(about, "err", err)
+	var p *PanicError
+	if errors.As(err, &p) {
+		about = append(about, "stack", string(p.Stack))
 	}
-	return list
+	return about
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
