@@ -13,76 +13,6 @@ import (
 	"github.com/levada-go/levada/eventstore/driver"
 )
 
-// calls is every call that can fail, by name, for the interfaces that d has.
-func calls(d driver.Store) map[string]func(context.Context) error {
-	m := map[string]func(context.Context) error{
-		"Append": func(ctx context.Context) error {
-			return d.Append(ctx, driver.Append{Stream: "s-1", Events: events(1)}).Err
-		},
-		"ReadStream": func(ctx context.Context) error {
-			_, err := d.ReadStream(ctx, "s-1", 0, driver.Forward, 1)
-			return err
-		},
-		"ReadAll": func(ctx context.Context) error {
-			_, _, err := d.ReadAll(ctx, driver.Filter{}, 0, driver.Forward, 1)
-			return err
-		},
-		"Wait":   func(ctx context.Context) error { return d.Wait(ctx, 0) },
-		"Head":   func(ctx context.Context) error { _, err := d.Head(ctx); return err },
-		"Stream": func(ctx context.Context) error { _, err := d.Stream(ctx, "s-1"); return err },
-	}
-	if d, ok := d.(driver.Batcher); ok {
-		m["AppendBatch"] = func(ctx context.Context) error {
-			return d.AppendBatch(ctx, []driver.Append{{Stream: "s-1", Events: events(1)}})[0].Err
-		}
-	}
-	if d, ok := d.(driver.Inliner); ok {
-		m["AppendWith"] = func(ctx context.Context) error {
-			return d.AppendWith(ctx, []driver.Append{{Stream: "s-1", Events: events(1)}},
-				func(any, []driver.Recorded) error { return nil })[0].Err
-		}
-	}
-	if d, ok := d.(driver.Lister); ok {
-		m["Streams"] = func(ctx context.Context) error { _, err := d.Streams(ctx, "", "", 1); return err }
-		m["Categories"] = func(ctx context.Context) error { _, err := d.Categories(ctx); return err }
-	}
-	if d, ok := d.(driver.Deleter); ok {
-		m["Truncate"] = func(ctx context.Context) error { return d.Truncate(ctx, "s-1", 1) }
-		m["Delete"] = func(ctx context.Context) error { return d.Delete(ctx, "s-2", driver.Any) }
-		m["Purge"] = func(ctx context.Context) error { return d.Purge(ctx, "s-3") }
-	}
-	if d, ok := d.(driver.Dater); ok {
-		m["PositionAt"] = func(ctx context.Context) error { _, err := d.PositionAt(ctx, time.Now()); return err }
-	}
-	if d, ok := d.(driver.Snapshotter); ok {
-		m["SaveSnapshot"] = func(ctx context.Context) error {
-			return d.SaveSnapshot(ctx, "s-1", driver.Snapshot{Version: 1, Data: []byte("x")})
-		}
-		m["LoadSnapshot"] = func(ctx context.Context) error { _, _, err := d.LoadSnapshot(ctx, "s-1"); return err }
-		m["DeleteSnapshot"] = func(ctx context.Context) error { return d.DeleteSnapshot(ctx, "s-1") }
-	}
-	if d, ok := d.(driver.Checkpointer); ok {
-		m["SaveCheckpoint"] = func(ctx context.Context) error {
-			return d.SaveCheckpoint(ctx, "new", nil, driver.Checkpoint{Position: 1})
-		}
-		m["LoadCheckpoint"] = func(ctx context.Context) error { _, _, err := d.LoadCheckpoint(ctx, "c"); return err }
-		m["DeleteCheckpoint"] = func(ctx context.Context) error { return d.DeleteCheckpoint(ctx, "c") }
-		m["Checkpoints"] = func(ctx context.Context) error { _, err := d.Checkpoints(ctx, ""); return err }
-	}
-	if d, ok := d.(driver.Leaser); ok {
-		m["Acquire"] = func(ctx context.Context) error { _, _, err := d.Acquire(ctx, "l", "me", time.Second); return err }
-		m["Release"] = func(ctx context.Context) error { return d.Release(ctx, "l", "me", 1) }
-		m["Leases"] = func(ctx context.Context) error { _, err := d.Leases(ctx, ""); return err }
-	}
-	if d, ok := d.(driver.Conditional); ok {
-		m["AppendIf"] = func(ctx context.Context) error {
-			return d.AppendIf(ctx, nil, 0, []driver.StreamEvent{{Stream: "s-1", Event: event("t", "")}}).Err
-		}
-		m["Query"] = func(ctx context.Context) error { _, _, err := d.Query(ctx, nil, 0, 1); return err }
-	}
-	return m
-}
-
 func testClose(g *group) {
 	g.test("every call of a closed store says so", func(f *fixture) {
 		f.fill("s-1", 1)
@@ -152,4 +82,74 @@ func testClose(g *group) {
 			require.GreaterOrEqual(f, f.info(fmt.Sprintf("s-%d", i)).Version, version, "an acknowledged event is gone")
 		}
 	})
+}
+
+// calls is every call that can fail, by name, for the interfaces that d has.
+func calls(d driver.Store) map[string]func(context.Context) error {
+	m := map[string]func(context.Context) error{
+		"Append": func(ctx context.Context) error {
+			return d.Append(ctx, driver.Append{Stream: "s-1", Events: events(1)}).Err
+		},
+		"ReadStream": func(ctx context.Context) error {
+			_, err := d.ReadStream(ctx, "s-1", 0, driver.Forward, 1)
+			return err
+		},
+		"ReadAll": func(ctx context.Context) error {
+			_, _, err := d.ReadAll(ctx, driver.Filter{}, 0, driver.Forward, 1)
+			return err
+		},
+		"Wait":   func(ctx context.Context) error { return d.Wait(ctx, 0) },
+		"Head":   func(ctx context.Context) error { _, err := d.Head(ctx); return err },
+		"Stream": func(ctx context.Context) error { _, err := d.Stream(ctx, "s-1"); return err },
+	}
+	if d, ok := d.(driver.Batcher); ok {
+		m["AppendBatch"] = func(ctx context.Context) error {
+			return d.AppendBatch(ctx, []driver.Append{{Stream: "s-1", Events: events(1)}})[0].Err
+		}
+	}
+	if d, ok := d.(driver.Inliner); ok {
+		m["AppendWith"] = func(ctx context.Context) error {
+			return d.AppendWith(ctx, []driver.Append{{Stream: "s-1", Events: events(1)}},
+				func(any, []driver.Recorded) error { return nil })[0].Err
+		}
+	}
+	if d, ok := d.(driver.Lister); ok {
+		m["Streams"] = func(ctx context.Context) error { _, err := d.Streams(ctx, "", "", 1); return err }
+		m["Categories"] = func(ctx context.Context) error { _, err := d.Categories(ctx); return err }
+	}
+	if d, ok := d.(driver.Deleter); ok {
+		m["Truncate"] = func(ctx context.Context) error { return d.Truncate(ctx, "s-1", 1) }
+		m["Delete"] = func(ctx context.Context) error { return d.Delete(ctx, "s-2", driver.Any) }
+		m["Purge"] = func(ctx context.Context) error { return d.Purge(ctx, "s-3") }
+	}
+	if d, ok := d.(driver.Dater); ok {
+		m["PositionAt"] = func(ctx context.Context) error { _, err := d.PositionAt(ctx, time.Now()); return err }
+	}
+	if d, ok := d.(driver.Snapshotter); ok {
+		m["SaveSnapshot"] = func(ctx context.Context) error {
+			return d.SaveSnapshot(ctx, "s-1", driver.Snapshot{Version: 1, Data: []byte("x")})
+		}
+		m["LoadSnapshot"] = func(ctx context.Context) error { _, _, err := d.LoadSnapshot(ctx, "s-1"); return err }
+		m["DeleteSnapshot"] = func(ctx context.Context) error { return d.DeleteSnapshot(ctx, "s-1") }
+	}
+	if d, ok := d.(driver.Checkpointer); ok {
+		m["SaveCheckpoint"] = func(ctx context.Context) error {
+			return d.SaveCheckpoint(ctx, "new", nil, driver.Checkpoint{Position: 1})
+		}
+		m["LoadCheckpoint"] = func(ctx context.Context) error { _, _, err := d.LoadCheckpoint(ctx, "c"); return err }
+		m["DeleteCheckpoint"] = func(ctx context.Context) error { return d.DeleteCheckpoint(ctx, "c") }
+		m["Checkpoints"] = func(ctx context.Context) error { _, err := d.Checkpoints(ctx, ""); return err }
+	}
+	if d, ok := d.(driver.Leaser); ok {
+		m["Acquire"] = func(ctx context.Context) error { _, _, err := d.Acquire(ctx, "l", "me", time.Second); return err }
+		m["Release"] = func(ctx context.Context) error { return d.Release(ctx, "l", "me", 1) }
+		m["Leases"] = func(ctx context.Context) error { _, err := d.Leases(ctx, ""); return err }
+	}
+	if d, ok := d.(driver.Conditional); ok {
+		m["AppendIf"] = func(ctx context.Context) error {
+			return d.AppendIf(ctx, nil, 0, []driver.StreamEvent{{Stream: "s-1", Event: event("t", "")}}).Err
+		}
+		m["Query"] = func(ctx context.Context) error { _, _, err := d.Query(ctx, nil, 0, 1); return err }
+	}
+	return m
 }

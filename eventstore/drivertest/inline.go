@@ -2,6 +2,7 @@ package drivertest
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/stretchr/testify/require"
 
@@ -9,19 +10,17 @@ import (
 )
 
 func testInline(g *group) {
-	type call struct{ events []driver.Recorded }
-
 	g.test("fn has each append's events as they are recorded", func(f *fixture) {
 		in := can[driver.Inliner](f)
 		f.fill("a-1", 2)
 		e := event("t", "data", "tag")
 		e.Metadata = map[string]string{"k": "v"}
-		var calls []call
+		var calls [][]driver.Recorded
 		results := in.AppendWith(f.ctx, []driver.Append{
 			{Stream: "a-1", Expected: 2, Events: append([]driver.Event{e}, events(2)...)},
 			{Stream: "b-1", Expected: driver.NoStream, Events: events(1)},
 		}, func(_ any, list []driver.Recorded) error {
-			calls = append(calls, call{append([]driver.Recorded(nil), list...)})
+			calls = append(calls, slices.Clone(list))
 			return nil
 		})
 		require.Len(f, results, 2)
@@ -29,11 +28,11 @@ func testInline(g *group) {
 		for i, name := range []string{"a-1", "b-1"} {
 			require.NoError(f, results[i].Err)
 			read := f.stream(name)
-			read = read[len(read)-len(calls[i].events):]
+			read = read[len(read)-len(calls[i]):]
 			checkResult(f, results[i], len(read))
-			require.Equal(f, read, calls[i].events)
+			require.Equal(f, read, calls[i])
 		}
-		same(f, e, calls[0].events[0])
+		same(f, e, calls[0][0])
 	})
 
 	g.test("a failing fn fails its own append alone", func(f *fixture) {
