@@ -1,0 +1,68 @@
+package levada_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/levada-go/levada/aggregate/aggregatetest"
+)
+
+func TestWithdraw(t *testing.T) {
+	aggregatetest.Given(t, Accounts, Deposited{100}).
+		When(Withdraw{"ann", 30}).Then(Withdrawn{30}).
+		When(Withdraw{"ann", 80}).ThenError(ErrFunds)
+}
+
+// What the pages show as Go is cut from files that are compiled and tested: each
+// block, between lines of "// …", stands in one of them.
+func TestCodeInThePagesIsTested(t *testing.T) {
+	t.Parallel()
+	var code []string
+	pages := []string{"README.md"}
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case strings.HasSuffix(path, ".go"):
+			code = append(code, read(t, path))
+		case strings.HasSuffix(path, ".md") && path != "README.md":
+			pages = append(pages, path)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	for _, page := range pages {
+		for i, block := range strings.Split(read(t, page), "```go\n")[1:] {
+			block, _, closed := strings.Cut(block, "```")
+			require.True(t, closed, "%s: block %d", page, i+1)
+			for _, part := range strings.Split(block, "// …\n") {
+				part = squeeze(part)
+				require.True(t, slices.ContainsFunc(code, func(c string) bool { return strings.Contains(c, part) }),
+					"%s: block %d: no file has\n%s", page, i+1, part)
+			}
+		}
+	}
+}
+
+func read(t *testing.T, path string) string {
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return squeeze(string(b))
+}
+
+// squeeze drops what pages and files may differ in: indentation and empty lines.
+func squeeze(s string) string {
+	var out []string
+	for line := range strings.Lines(s) {
+		if line = strings.TrimSpace(line); line != "" {
+			out = append(out, line)
+		}
+	}
+	return strings.Join(out, "\n")
+}
