@@ -40,7 +40,9 @@ func (f *Filter) driver() driver.Filter {
 	return d
 }
 
-// matchType reports whether f selects r by its type, as stored or as read.
+// matchType reports whether f selects r, which was read because it might become
+// one of f's types, by its type, as stored or as read. Nobody can say what one
+// that could not be decoded would have become, so it is selected.
 func (f *Filter) matchType(r *Recorded) bool {
-	return len(f.Types) == 0 || slices.Contains(f.Types, r.Type) || r.stored != "" && slices.Contains(f.Types, r.stored)
+	return len(f.Types) == 0 || r.Err != nil || slices.Contains(f.Types, r.Type) || r.stored != "" && slices.Contains(f.Types, r.stored)
 }

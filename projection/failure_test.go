@@ -625,3 +625,40 @@ func TestAnErrorOfAHandlerIsItsOwnWhateverItIs(t *testing.T) {
 		})
 	}
 }
+
+func TestAnOldFormThatCannotBeReadGoesThroughOnErrorToo(t *testing.T) {
+	t.Parallel()
+	for name, raw := range map[string]string{"an upcast that panics": `{"M":5}`, "data that is spoilt": `{"M":`} {
+		for _, when := range []string{"from history", "as it comes"} {
+			t.Run(name+" "+when, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					s := newStore(t)
+					require.NoError(t, s.Types.Add(eventstore.UpcastFrom("added.old", func(o addedOld) Added { panic("no") })))
+					old := eventstore.Event{Type: "added.old", Raw: []byte(raw), ContentType: eventstore.JSON.ContentType()}
+					var m projection.Memory[Log]
+					var told []error
+					g := newGroup(s)
+					require.NoError(t, g.Add(failing(&m, failOn(), func(f projection.Failure) projection.Action {
+						told = append(told, f.Err)
+						return projection.Skip()
+					})))
+					if when == "as it comes" {
+						start(t, g)
+						synctest.Wait()
+					}
+					_, err := s.Append(t.Context(), "sum-1", eventstore.Any, old)
+					require.NoError(t, err)
+					at := add(t, s, 1)
+					if when == "from history" {
+						start(t, g)
+					}
+					require.NoError(t, g.Wait(t.Context(), at))
+					require.Equal(t, []int{1}, seen(&m))
+					require.Len(t, told, 1)
+					require.ErrorIs(t, told[0], eventstore.ErrCodec)
+				})
+			})
+		}
+	}
+}
