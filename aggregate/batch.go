@@ -45,11 +45,17 @@ func (r *Repository[S]) batch(in *instance[S]) (held bool) {
 	b := r.scratch.Get().(*batch[S])
 	finished := false
 	defer func() {
-		if !finished {
-			// Code of the command called runtime.Goexit, as t.FailNow does.
-			r.exited(in, b)
-			go r.work(in)
+		if finished {
+			return
 		}
+		if v := recover(); v != nil { // of a Sealer, say
+			r.broken(in, b, command.NewPanicError(v))
+			held = true
+			return
+		}
+		// Code of the command called runtime.Goexit, as t.FailNow does.
+		r.broken(in, b, command.NewPanicError(errExited))
+		go r.work(in)
 	}()
 	held = r.run(in, b)
 	finished = true
@@ -447,13 +453,12 @@ func (r *Repository[S]) fail(in *instance[S], err error) {
 	}
 }
 
-// exited cleans up after a goroutine that ended while it held in. If that was
-// deciding a command, the command fails and the others are decided again; otherwise
-// there is no telling whose fault it was, and all fail.
-func (r *Repository[S]) exited(in *instance[S], b *batch[S]) {
+// broken cleans up after code that did not return. If that was deciding a
+// command, the command fails and the others are decided again; otherwise there is no
+// telling whose fault it was, and all fail.
+func (r *Repository[S]) broken(in *instance[S], b *batch[S], err error) {
 	r.discard(in, b)
 	in.loaded = false
-	err := command.NewPanicError(errExited)
 	all := append(b.ops, b.views...)
 	if b.now != nil {
 		r.refuse(in, b.now, err)

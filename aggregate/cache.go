@@ -2,6 +2,9 @@ package aggregate
 
 import "time"
 
+// keepQueue is how much room of a queue an aggregate at rest keeps.
+const keepQueue = 256
+
 // rest lets go of in if nothing waits for it, and reports whether it did. It is
 // called by the holder, who holds it no longer then.
 func (r *Repository[S]) rest(in *instance[S]) bool {
@@ -16,6 +19,9 @@ func (r *Repository[S]) rest(in *instance[S]) bool {
 		return false
 	}
 	in.held = false
+	if cap(in.queue)+cap(in.todo) > keepQueue {
+		in.queue, in.todo, in.at = nil, nil, 0
+	}
 	if r.t.Idle > 0 && (in.commanded || in.idle.IsZero()) {
 		in.idle = time.Now()
 	}

@@ -136,7 +136,7 @@ func seen(info eventstore.StreamInfo) eventstore.Version {
 // apply folds one stored event into the state.
 func (in *instance[S]) apply(rec *eventstore.Recorded) (err error) {
 	if rec.Err != nil {
-		return fmt.Errorf("version %d, a %s: %w", rec.Version, rec.Type, rec.Err)
+		return rec.Err // names stream, version and type
 	}
 	if _, erased := rec.Data.(eventstore.Erased); erased {
 		return nil

@@ -3,6 +3,7 @@ package aggregate_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"github.com/levada-go/levada/aggregate"
@@ -203,6 +204,34 @@ func (s *sealer) Seal(_ context.Context, _ *eventstore.Event, data []byte) ([]by
 func (s *sealer) Open(_ context.Context, r *eventstore.Recorded, data []byte) ([]byte, error) {
 	if r.Version == s.erased {
 		return nil, fmt.Errorf("gone: %w", eventstore.ErrErased)
+	}
+	return data, nil
+}
+
+func TestPanicOfASealerFailsTheCommandsOfItsBatch(t *testing.T) {
+	t.Parallel()
+	seal := &panicky{}
+	r := open(t, eventstore.New(memstore.NewDriver(), &eventstore.Options{Seal: seal}), accounts())
+	_, err := r.Execute(t.Context(), deposit{"a", 1})
+	var p *command.PanicError
+	require.ErrorAs(t, err, &p)
+	_, err = r.Execute(context.Background(), deposit{"a", 1})
+	require.ErrorAs(t, err, &p)
+	seal.calm.Store(true)
+	_, err = r.Execute(t.Context(), deposit{"a", 1})
+	require.NoError(t, err)
+	sum, _ := balance(t, r, "a")
+	require.Equal(t, 1, sum)
+}
+
+type panicky struct {
+	sealer
+	calm atomic.Bool
+}
+
+func (p *panicky) Seal(ctx context.Context, e *eventstore.Event, data []byte) ([]byte, error) {
+	if !p.calm.Load() {
+		panic("no key")
 	}
 	return data, nil
 }

@@ -136,8 +136,8 @@ func (r *Repository[S]) SubmitCommand(ctx context.Context, e *command.Envelope) 
 }
 
 // View calls fn with the latest state of the aggregate id, and its version. fn
-// must neither modify nor retain the state, and holds up the aggregate's commands
-// for as long as it runs. Views wait for the append under way and never see what is not durable. An
+// must neither modify nor retain the state. It holds up the aggregate's commands
+// for as long as it runs, and so must not execute one itself. Views wait for the append under way and never see what is not durable. An
 // aggregate without events has the zero state and version 0. If ctx ends before,
 // View returns its error and fn is not called.
 func (r *Repository[S]) View(ctx context.Context, id string, fn func(state *S, v eventstore.Version)) error {
