@@ -24,11 +24,16 @@
 //
 // # Slow clients
 //
-// No frames are queued. A session's writer takes one frame at a time, and
-// whoever has one waits; see [Server]'s session. Meanwhile the store's subscription holds what is
-// new up to a bound, and beyond that remembers its position. The book and the
-// candles are states: a slow client gets the difference to the newest one. Trades
-// and own orders are all sent, until a client is too far behind and is closed.
+// No frames are queued. A session's writer takes one frame at a time, and whoever
+// has one waits. Meanwhile the store's subscription holds what is new up to a
+// bound, and beyond that remembers its position. The book and the candles are
+// states: a slow client gets the difference to the newest one. Trades and own
+// orders are all sent, until a client is too far behind and is closed.
+//
+// # Restarts
+//
+// The read model is kept in memory. It is saved as a snapshot in the store when
+// the exchange closes and every 20,000 events, and goes on from there.
 //
 // # Who is who
 //

@@ -27,7 +27,7 @@ type Exchange struct {
 	bySym   map[string]*Symbol
 	frames  map[string]*frames
 
-	markets projection.Memory[Markets]
+	markets kept
 	group   projection.Group
 	lastID  atomic.Uint64
 }
@@ -38,7 +38,10 @@ const (
 	maxLiveOrders = 20_000 // in one market
 )
 
-const marketsName = "markets"
+const (
+	marketsName = "markets"
+	saveTimeout = 3 * time.Second
+)
 
 // Open returns the exchange for the given markets on a store, whose events it
 // registers.
@@ -52,9 +55,8 @@ func Open(store *eventstore.Store, symbols []Symbol, log *slog.Logger) (*Exchang
 		x.bySym[symbols[i].Name] = &symbols[i]
 		x.frames[symbols[i].Name] = &frames{}
 	}
+	x.markets.store, x.markets.log = store, log
 	x.group.Store, x.group.Logger = store, log
-	// The model has no Clone: a fold that fails is a bug, and then everything is
-	// folded again from the log.
 	err = x.group.Add(&projection.Projection[*Markets]{
 		Name: marketsName, Target: &x.markets,
 		Filter:   eventstore.Filter{Categories: []string{orderbook.Books.Name}},
@@ -88,9 +90,17 @@ func decisionOf(r *eventstore.Recorded) (decision, bool) {
 	return decided(&e, r)
 }
 
-// Run keeps the read model up to date until ctx ends. It returns an error only if
-// the store was closed before.
-func (x *Exchange) Run(ctx context.Context) error { return x.group.Run(ctx) }
+// Run keeps the read model up to date until ctx ends, and then saves it. It returns
+// an error only if the store was closed before.
+func (x *Exchange) Run(ctx context.Context) error {
+	if err := x.group.Run(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+	defer cancel()
+	x.markets.save(ctx)
+	return nil
+}
 
 // Ready returns when the read model has everything that is in the store now.
 func (x *Exchange) Ready(ctx context.Context) error {
@@ -115,7 +125,7 @@ func stream(s *Symbol) eventstore.StreamName {
 // happened there yet, and the position at which it stands. fn must neither modify
 // nor keep it.
 func (x *Exchange) view(s *Symbol, fn func(m *market, at eventstore.Position)) {
-	x.markets.View(func(all *Markets, at eventstore.Position) {
+	x.markets.view(func(all *Markets, at eventstore.Position) {
 		m := all.market(s.Name)
 		if m == nil {
 			m = newMarket()

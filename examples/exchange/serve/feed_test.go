@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -236,7 +235,7 @@ func TestNothingIsMissedOrDoubledWheneverOneSubscribes(t *testing.T) {
 			})
 		})
 		t.Cleanup(func() {
-			require.Equal(t, k.tapeAfter(v.began), slices.Concat([]tradeJSON{}, v.tape))
+			require.Equal(t, k.tapeAfter(v.began), append([]tradeJSON{}, v.tape...))
 			bids, asks := k.bookNow()
 			require.Equal(t, bids, v.bids)
 			require.Equal(t, asks, v.asks)

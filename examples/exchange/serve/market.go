@@ -282,12 +282,17 @@ func (f *fold) place(e *book.Effect) *liveOrder {
 	c := f.d.command
 	o := &liveOrder{id: e.ID, owner: e.Owner, side: e.Side, typ: c.Type, tif: c.TIF, post: c.PostOnly,
 		price: c.Price, stop: c.Stop, filled: f.filled, ms: f.d.time.UnixMilli()}
-	f.m.orders[o.id] = o
-	if f.m.owners[o.owner] == nil {
-		f.m.owners[o.owner] = map[uint64]*liveOrder{}
-	}
-	f.m.owners[o.owner][o.id] = o
+	f.m.keep(o)
 	return o
+}
+
+// keep makes o one of the live orders.
+func (m *market) keep(o *liveOrder) {
+	m.orders[o.id] = o
+	if m.owners[o.owner] == nil {
+		m.owners[o.owner] = map[uint64]*liveOrder{}
+	}
+	m.owners[o.owner][o.id] = o
 }
 
 // leave takes an order out of the ladder, if it is there.
