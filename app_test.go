@@ -177,6 +177,14 @@ func TestEventsAreStoredEvenIfTheyAreNotAwaited(t *testing.T) {
 		require.NoError(t, app.Group.Resume("totals"))
 		eventstoretest.Settle(t, app.Group, app.Store)
 		require.Equal(t, 2, total(&m, "a"))
+
+		app = newApp(t, app.Store, levada.Config{Projections: []projection.Runner{totals(&projection.Memory[Totals]{})}})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second) // nothing runs
+		defer cancel()
+		res, err := app.Dispatch(ctx, Count{"a"}, command.Wait())
+		require.ErrorIs(t, err, command.ErrNotAwaited)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, []any{Counted{3}}, res.Events)
 	})
 }
 

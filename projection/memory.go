@@ -47,7 +47,7 @@ func (m *Memory[M]) Load(_ context.Context, name string) (eventstore.Position, e
 	return m.at, nil
 }
 
-// Update implements Target. View waits while fn runs.
+// Update implements Target. View waits while fn runs, so that fn must not call it.
 func (m *Memory[M]) Update(_ context.Context, name string, from, to eventstore.Position, fn func(*M) error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

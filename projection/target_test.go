@@ -179,17 +179,25 @@ func TestEveryEventCountsOnceInSQLite(t *testing.T) {
 			cancel()
 			wg.Wait()
 			require.NoError(t, stop())
-			var got []int
-			require.NoError(t, model.Read(context.Background(), func(c *sqlite.Conn) error {
-				return sqlitex.Execute(c, "SELECT n FROM seen ORDER BY id", &sqlitex.ExecOptions{ResultFunc: func(st *sqlite.Stmt) error {
-					got = append(got, st.ColumnInt(0))
-					return nil
-				}})
-			}))
-			require.Equal(t, want, got)
+			read := func() (got []int) {
+				require.NoError(t, model.Read(context.Background(), func(c *sqlite.Conn) error {
+					return sqlitex.Execute(c, "SELECT n FROM seen ORDER BY id", &sqlitex.ExecOptions{ResultFunc: func(st *sqlite.Stmt) error {
+						got = append(got, st.ColumnInt(0))
+						return nil
+					}})
+				}))
+				return got
+			}
+			require.Equal(t, want, read())
 			at, err := model.Load(context.Background(), "seen")
 			require.NoError(t, err)
 			require.Equal(t, last, at)
+
+			require.NoError(t, a.Reset(t.Context(), "seen"))
+			require.Empty(t, read())
+			start(t, a)
+			require.NoError(t, a.Wait(t.Context(), last))
+			require.Equal(t, want, read())
 		})
 	}
 }
