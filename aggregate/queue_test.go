@@ -486,3 +486,34 @@ func TestViewOfAnAggregateWithoutEventsIsTheZeroState(t *testing.T) {
 	require.Zero(t, sum)
 	require.Zero(t, v)
 }
+
+func TestCommandWhoseEventCannotBeSealedFailsAlone(t *testing.T) {
+	t.Parallel()
+	f := newFaulty()
+	r := open(t, eventstore.New(f, &eventstore.Options{Seal: &picky{}}), accounts())
+	g := gated(f)
+	pending := []*command.Pending{r.Submit(t.Context(), numbered("a", 0))}
+	<-g.arrived
+	for i := 1; i < 20; i++ {
+		pending = append(pending, r.Submit(t.Context(), numbered("a", i)))
+	}
+	g.open(f)
+	for i, p := range pending {
+		_, err := p.Wait(t.Context())
+		if i == 13 {
+			require.ErrorIs(t, err, errDisk)
+			continue
+		}
+		require.NoError(t, err)
+	}
+}
+
+// picky is a Sealer without the key for one amount.
+type picky struct{ sealer }
+
+func (*picky) Seal(_ context.Context, e *eventstore.Event, data []byte) ([]byte, error) {
+	if e.Data.(deposited).Amount == 13 {
+		return nil, errDisk
+	}
+	return data, nil
+}

@@ -202,7 +202,7 @@ func (s *Store) encode(ctx context.Context, e *Event, out *driver.Event) error {
 		sealing := Event{ID: out.ID, Type: out.Type, Data: e.Data, Metadata: out.Metadata, Tags: out.Tags,
 			Correlation: out.Correlation, Causation: out.Causation, ContentType: out.ContentType}
 		if data, err = s.opt.Seal.Seal(ctx, &sealing, data); err != nil {
-			return fmt.Errorf("seal %s: %w", info.name, err)
+			return fmt.Errorf("%w: seal %s: %w", ErrCodec, info.name, err)
 		}
 		out.Metadata, out.Tags = sealing.Metadata, sealing.Tags
 	}
