@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"runtime/debug"
 	"time"
 
 	"github.com/levada-go/levada/eventstore"
@@ -53,8 +54,13 @@ func newBots(x *Exchange, seed uint64, log *slog.Logger) *bots {
 	return &bots{x: x, rng: rand.New(rand.NewPCG(seed, 0x6c6576616461)), log: log, hidden: map[string]*hiddenPrice{}}
 }
 
-// run trades until ctx ends.
+// run trades until ctx ends. Should a bot panic, trading ends and the exchange goes on.
 func (b *bots) run(ctx context.Context, watched func() bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			b.log.Error("exchange: the bots panicked", "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
 	for i := range b.x.symbols {
 		b.begin(ctx, &b.x.symbols[i])
 	}

@@ -89,3 +89,14 @@ func TestNobodyTradesInAMarketThatIsClosed(t *testing.T) {
 	require.Zero(t, head)
 	require.Empty(t, k.log.String())
 }
+
+func TestBotsThatPanicLeaveTheExchangeOpen(t *testing.T) {
+	t.Parallel()
+	k := serve(t)
+	var log lockedBuffer
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	newBots(k.x, 1, slog.New(slog.NewTextHandler(&log, nil))).run(ctx, func() bool { panic("nobody there") })
+	require.Contains(t, log.String(), "nobody there")
+	k.person().place(`{"symbol":"BTC-USD","side":"buy","quantity":"1","price":"10"}`)
+}
