@@ -40,10 +40,10 @@ func BenchmarkDispatch(b *testing.B) {
 	}
 }
 
-// BenchmarkHotAggregate has many callers on one account, each sending its next
-// command when the one before is answered. It is compared with the loop of load,
-// decide, append and try again, with its state cached in the loop's favour, and with bare appends:
-// to a stream each by as many callers, and all in one AppendBatch.
+// BenchmarkHotAggregate has many callers on one account, each sending its next command
+// when the one before is answered. It is compared with the loop of load, decide,
+// append and try again, with its state cached in the loop's favour, and with bare
+// appends: to a stream each by as many callers, and all in one AppendBatch.
 func BenchmarkHotAggregate(b *testing.B) {
 	stores := []struct {
 		name string

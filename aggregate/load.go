@@ -49,7 +49,8 @@ func (r *Repository[S]) current(ctx context.Context, in *instance[S]) error {
 	}
 	in.loaded, in.suspect = true, false
 	if told > uint64(in.version) {
-		// What was appended before the load and is not there now, another process has deleted.
+		// What was appended before the load and is not there now, another process has
+		// deleted.
 		in.latest.CompareAndSwap(told, uint64(in.version))
 	}
 	return nil

@@ -32,7 +32,8 @@ func (e moved) Apply(v *vault) {
 	v.Events++
 }
 
-// A vault has references in its state, so that whatever a failed batch leaves behind shows.
+// A vault has references in its state, so that whatever a failed batch leaves behind
+// shows.
 type vault struct {
 	Balance, Events int
 	Seen            map[string]int
@@ -66,7 +67,7 @@ func TestConcurrentCommandsAreLikeSomeSequenceOfThem(t *testing.T) {
 		var (
 			seed      = rapid.Uint64().Draw(t, "seed")
 			callers   = rapid.IntRange(1, 12).Draw(t, "callers")
-			each      = rapid.IntRange(1, 15).Draw(t, "each")
+			each      = rapid.IntRange(1, 10).Draw(t, "each")
 			ids       = rapid.IntRange(1, 2).Draw(t, "ids")
 			shared    = rapid.Bool().Draw(t, "shared")
 			conflicts = rapid.IntRange(0, 20).Draw(t, "conflicts%")

@@ -37,7 +37,8 @@ type Repository[S any] struct {
 // New returns a repository of type t on s, and registers t's events with s. It
 // fails with an eventstore.ErrInvalid, or ErrCodec, if t cannot work: a name with a
 // dash, events that clash with registered ones or would lose fields, or a state
-// that its snapshot would not restore.
+// that its snapshot would not restore. A repository lives as long as its store; there is
+// nothing to close.
 func New[S any](s *eventstore.Store, t *Type[S]) (*Repository[S], error) {
 	t, err := t.check()
 	if err != nil {
@@ -135,11 +136,12 @@ func (r *Repository[S]) SubmitCommand(ctx context.Context, e *command.Envelope) 
 	return r.submit(ctx, c, e)
 }
 
-// View calls fn with the latest state of the aggregate id, and its version. fn
-// must neither modify nor retain the state. It holds up the aggregate's commands
-// for as long as it runs, and so must not execute one itself. Views wait for the append under way and never see what is not durable. An
-// aggregate without events has the zero state and version 0. If ctx ends before,
-// View returns its error and fn is not called.
+// View calls fn with the latest state of the aggregate id, and its version. fn must
+// neither modify nor retain the state. It holds up the aggregate's commands for as
+// long as it runs, and so must not execute one itself. Views wait for the append under
+// way and never see what is not durable. An aggregate without events has the zero
+// state and version 0. If ctx ends before, View returns its error and fn is not
+// called.
 func (r *Repository[S]) View(ctx context.Context, id string, fn func(state *S, v eventstore.Version)) error {
 	o := r.op(ctx, nil, nil)
 	o.view = true

@@ -29,9 +29,10 @@ type Names struct {
 var ErrMalformed = errors.New("router: malformed command")
 
 // Register gives the type of prototype, a value or, if its methods need one, a
-// pointer, its name. Registering the same pair again is a no-op. Another type for
-// the name, another name for the type, and an empty or overlong name are refused
-// with an eventstore.ErrInvalid; a type with fields that JSON would drop with an eventstore.ErrCodec.
+// pointer, its name. Registering the same pair again is a no-op. Another type for the
+// name, another name for the type, and an empty or overlong name are refused with an
+// eventstore.ErrInvalid; a type with fields that JSON would drop with an
+// eventstore.ErrCodec.
 func (n *Names) Register(name string, prototype command.Command) error {
 	if prototype == nil {
 		return fmt.Errorf("router: register %q: %w: nil command", name, eventstore.ErrInvalid)
@@ -86,11 +87,11 @@ func (n *Names) Commands() []command.Command {
 	return all
 }
 
-// Decode returns the command called name that data, a JSON object, holds. A name
-// that is not registered is a command.ErrUnrouted. It is strict: data that is not one
-// JSON object in UTF-8, unknown fields, the same field twice, values of another type, and anything after
-// the object are ErrMalformed, with an error that says what is wrong where. Missing fields are zero. Whoever
-// receives data bounds its size.
+// Decode returns the command called name that data, a JSON object, holds. A name that
+// is not registered is a command.ErrUnrouted. It is strict: data that is not one JSON
+// object in UTF-8, unknown fields, the same field twice, values of another type, and
+// anything after the object are ErrMalformed, with an error that says what is wrong
+// where. Missing fields are zero. Whoever receives data bounds its size.
 func (n *Names) Decode(name string, data []byte) (command.Command, error) {
 	n.mu.RLock()
 	rt, ok := n.byName[name]
@@ -122,7 +123,8 @@ func (n *Names) Encode(c command.Command) (name string, data []byte, err error) 
 	return name, data, nil
 }
 
-// blank returns a pointer to a zero value of the type that rt, a command type, is or points to.
+// blank returns a pointer to a zero value of the type that rt, a command type, is or
+// points to.
 func blank(rt reflect.Type) reflect.Value {
 	if rt.Kind() == reflect.Pointer {
 		rt = rt.Elem()
@@ -178,7 +180,8 @@ func syntax(data []byte) error {
 	return err
 }
 
-// unique reads one value, which is known to be valid, and returns the first field that occurs twice.
+// unique reads one value, which is known to be valid, and returns the first field that
+// occurs twice.
 func unique(dec *json.Decoder, path []string) error {
 	tok, err := dec.Token()
 	if err != nil {

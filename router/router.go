@@ -76,9 +76,9 @@ func (r *Router) SubmitCommand(ctx context.Context, e *command.Envelope) *comman
 var ErrAmbiguous = errors.New("router: several handlers")
 
 // Check finds out before the first command what can be found out: it returns an
-// ErrAmbiguous for every command that several targets handle and a
-// command.ErrUnrouted for every one that none does, joined. The commands it asks about are the
-// examples, of which only the type counts, and those of every Func; see also Names.Commands.
+// ErrAmbiguous for every command that several targets handle and a command.ErrUnrouted
+// for every one that none does, joined. The commands it asks about are the examples,
+// of which only the type counts, and those of every Func; see also Names.Commands.
 func (r *Router) Check(examples ...command.Command) error {
 	var errs []error
 	seen := map[reflect.Type]bool{}

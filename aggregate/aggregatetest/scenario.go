@@ -47,8 +47,9 @@ func Given[S any](t testing.TB, typ *aggregate.Type[S], events ...aggregate.Even
 	return s
 }
 
-// When executes a command on the state as it is and, if it has events, applies
-// them. It may be called again to continue the scenario. A refusal that no ThenError expects fails the test.
+// When executes a command on the state as it is and, if it has events, applies them.
+// It may be called again to continue the scenario. A refusal that no ThenError expects
+// fails the test.
 func (s *Scenario[S]) When(c aggregate.Command[S]) *Scenario[S] {
 	s.t.Helper()
 	s.settled()

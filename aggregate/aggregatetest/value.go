@@ -111,10 +111,10 @@ func addressable(v reflect.Value) reflect.Value {
 // equal reports whether a and b hold the same.
 func equal(a, b reflect.Value) bool { return diff(addressable(a), addressable(b), "") == "" }
 
-// diff returns where a and b, both addressable, differ first, and how; empty if
-// they hold the same. Unlike reflect.DeepEqual it takes NaN for equal to itself,
-// a nil slice for equal to an empty one and times for equal that are the same instant, and compares
-// funcs by identity. A nil map is not an empty one: writing to it panics.
+// diff returns where a and b, both addressable, differ first, and how; empty if they
+// hold the same. Unlike reflect.DeepEqual it takes NaN for equal to itself, a nil
+// slice for equal to an empty one and times for equal that are the same instant, and
+// compares funcs by identity. A nil map is not an empty one: writing to it panics.
 func diff(a, b reflect.Value, path string) string {
 	return differ{}.diff(a, b, path)
 }
