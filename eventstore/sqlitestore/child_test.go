@@ -27,7 +27,6 @@ var children = map[string]func(path string, args []string) error{
 	"appender": appender,
 	"follower": follower,
 	"holder":   holder,
-	"fulldisk": fullDisk,
 	"loader":   loader,
 }
 

@@ -140,7 +140,7 @@ func checkIndexes(t testing.TB, s *store) {
 func TestWhatWasAcknowledgedSurvivesTheKillOfTheProcess(t *testing.T) {
 	t.Parallel()
 	rounds := 20
-	if testing.Short() {
+	if testing.Short() || raceEnabled {
 		rounds = 5
 	}
 	for _, unmerged := range []int{50, 700} {
@@ -223,7 +223,7 @@ func TestACrashInTheMiddleOfAMergeIsRepairedByMergingAgain(t *testing.T) {
 	var copies []string
 	s, err := open(filepath.Join(dir, "events.db"), &Options{Synchronous: Normal, unmerged: 300, merging: func() {
 		// What is on disk now is what a crash before the commit leaves.
-		if len(copies) < 6 {
+		if len(copies) < 4 {
 			name := filepath.Join(dir, fmt.Sprintf("copy%d.db", len(copies)))
 			copyStore(t, filepath.Join(dir, "events.db"), name)
 			copies = append(copies, name)
@@ -231,7 +231,7 @@ func TestACrashInTheMiddleOfAMergeIsRepairedByMergingAgain(t *testing.T) {
 	}})
 	require.NoError(t, err)
 	l := &ledger{acked: map[uint64]ack{}, streams: map[string]uint64{}}
-	for v := range 400 {
+	for v := range 200 {
 		for i := range 3 {
 			name := fmt.Sprintf("c%d-%d", i, v/10)
 			r := s.Append(context.Background(), driver.Append{Stream: name, Events: []driver.Event{crashEvent(name, v%10+1, 0, 1)}})
@@ -241,7 +241,7 @@ func TestACrashInTheMiddleOfAMergeIsRepairedByMergingAgain(t *testing.T) {
 	l.check(t, s)
 	checkIndexes(t, s)
 	require.NoError(t, s.Close())
-	require.Len(t, copies, 6)
+	require.Len(t, copies, 4)
 	partly := false
 	for _, name := range copies {
 		s := openAt(t, name, &Options{unmerged: 100, slice: 50})

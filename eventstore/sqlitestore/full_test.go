@@ -16,6 +16,8 @@ import (
 	"github.com/levada-go/levada/eventstore/driver"
 )
 
+func init() { children["fulldisk"] = fullDisk }
+
 func TestAFullDiskRefusesAppendsKeepsReadersGoingAndHeals(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(testDir(t), "events.db")

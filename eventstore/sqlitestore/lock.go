@@ -29,13 +29,14 @@ func lockFile(path string) (*fileLock, error) {
 			err = fmt.Errorf("%w: by process %d", ErrLocked, pid)
 		}
 	}
-	if err == nil {
-		err = writePID(f)
-	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &fileLock{f}, nil
+	l := &fileLock{f}
+	if err := writePID(f); err != nil {
+		return nil, errors.Join(err, l.release())
+	}
+	return l, nil
 }
 
 func readPID(f *os.File) int {
@@ -59,5 +60,6 @@ func writePID(f *os.File) error {
 
 func (l *fileLock) release() error {
 	_ = l.f.Truncate(0)
+	funlock(l.f)
 	return l.f.Close()
 }

@@ -25,3 +25,7 @@ func flock(f *os.File) (bool, error) {
 		}
 	}
 }
+
+// funlock lets go of the lock, also where a process that is being started has
+// inherited the open file and not yet closed it.
+func funlock(f *os.File) { _ = unix.Flock(int(f.Fd()), unix.LOCK_UN) }

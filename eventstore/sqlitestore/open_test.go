@@ -305,7 +305,11 @@ func TestAReaderFollowsAppendsMergesAndRemovals(t *testing.T) {
 	r := openAt(t, w.path, &Options{ReadOnly: true})
 	ctx := t.Context()
 	woken := make(chan error, 1)
-	for round := range 60 {
+	rounds := 60
+	if raceEnabled {
+		rounds = 20
+	}
+	for round := range rounds {
 		head, err := r.Head(ctx)
 		require.NoError(t, err)
 		go func() { woken <- r.Wait(ctx, head) }()
