@@ -10,20 +10,16 @@ func (b *Book) Apply(e *Event) {
 	if e.Reason != 0 {
 		return
 	}
-	// The order that is trading: its slot, or 0 if it has none yet.
-	var cur order
-	var slot uint32
-	if e.Command.Op == Place {
-		cur = orderOf(&e.Command)
-	}
+	// The order that is trading, and its slot, or 0 if it has none yet.
+	id, side, slot := e.Command.ID, e.Command.Side, uint32(0)
 	for i := range e.Effects {
 		f := &e.Effects[i]
 		switch f.Kind {
 		case Trade:
 			b.last = uint32(f.Price)
-			b.hit(cur.side.Opposite(), f)
+			b.hit(side.Opposite(), f)
 		case Decrement:
-			b.hit(cur.side.Opposite(), f)
+			b.hit(side.Opposite(), f)
 		case Fill:
 			if slot != 0 {
 				b.discard(slot)
@@ -37,23 +33,23 @@ func (b *Book) Apply(e *Event) {
 					b.unlink(s)
 				}
 				b.discard(s)
-			} else if f.ID != cur.id {
+			} else if f.ID != e.Command.ID || e.Command.Op != Place {
 				mismatch(f)
 			}
 			if s == slot {
 				slot = 0
 			}
 		case Rest, Wait:
-			cur.qty = uint32(f.Qty)
 			if slot == 0 {
-				slot = b.store(&cur)
+				slot = b.store(&e.Command)
 			}
-			b.orders[slot].qty = cur.qty
-			if f.Kind == Rest {
-				b.link(slot, resting(cur.side), uint32(f.Price))
-			} else {
-				b.link(slot, waiting(cur.side, cur.typ), uint32(f.Price))
+			o := &b.orders[slot]
+			o.qty = uint32(f.Qty)
+			k := resting(o.side)
+			if f.Kind == Wait {
+				k = waiting(o.side, o.typ)
 			}
+			b.link(slot, k, uint32(f.Price))
 			slot = 0
 		case Amend:
 			s := b.find(f)
@@ -64,18 +60,18 @@ func (b *Book) Apply(e *Event) {
 			slot = b.find(f)
 			b.unlink(slot)
 			o := &b.orders[slot]
+			side = o.side
 			o.price, o.qty = uint32(f.Price), uint32(f.Qty)
 			if e.Command.Fields&FieldStop != 0 {
 				o.stop = uint32(e.Command.Stop)
 			}
-			cur = *o
 		case Trigger:
-			if f.ID == cur.id {
+			if f.ID == id {
 				continue // it triggered as it entered and has not waited
 			}
 			slot = b.find(f)
 			b.unlink(slot)
-			cur = b.orders[slot]
+			id, side = f.ID, b.orders[slot].side
 		default:
 			mismatch(f)
 		}

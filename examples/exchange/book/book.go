@@ -45,7 +45,8 @@ type Level struct {
 // changed accordingly. It does not allocate beyond what more live orders, more
 // price levels or longer events than ever before need.
 func (b *Book) Do(c Command, e *Event) {
-	b.Decide(c, e)
+	e.Command = c
+	b.decide(e)
 	b.Apply(e)
 }
 
@@ -186,8 +187,7 @@ func (b *Book) restore(o Order) error {
 	if o.Waiting {
 		k, price = waiting(o.Side, o.Type), uint32(o.Stop)
 	}
-	cur := orderOf(&c)
-	b.link(b.store(&cur), k, price)
+	b.link(b.store(&c), k, price)
 	return nil
 }
 
@@ -229,8 +229,8 @@ func (o *order) show() Order {
 		Waiting: o.ladder >= falling, Qty: int64(o.qty), Price: int64(o.price), Stop: int64(o.stop)}
 }
 
-// store copies an order into a slot of its own and indexes it.
-func (b *Book) store(o *order) uint32 {
+// store gives the order of a Place a slot of its own and indexes it.
+func (b *Book) store(c *Command) uint32 {
 	slot := b.free
 	if slot != 0 {
 		b.free = b.orders[slot].next
@@ -241,8 +241,8 @@ func (b *Book) store(o *order) uint32 {
 		slot = uint32(len(b.orders))
 		b.orders = append(b.orders, order{})
 	}
-	b.orders[slot] = *o
-	b.index.add(o.id, slot)
+	b.orders[slot] = orderOf(c)
+	b.index.add(c.ID, slot)
 	b.live++
 	return slot
 }

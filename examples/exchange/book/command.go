@@ -210,7 +210,7 @@ func rising(s Side, t Type) bool {
 // check returns why a Place is refused whatever the book holds.
 func (c *Command) check() Reason {
 	switch {
-	case c.Side != Buy && c.Side != Sell:
+	case c.Side-Buy > Sell-Buy: // one branch, for either side is as likely
 		return ErrUnknownSide
 	case int(c.Type) >= len(typeTexts):
 		return ErrUnknownType

@@ -4,8 +4,13 @@ package book
 // effects of the command, or the reason why it is refused. It does not change
 // the book. Once e's buffers are large enough it does not allocate.
 func (b *Book) Decide(c Command, e *Event) {
-	e.Command, e.Effects = c, e.Effects[:0]
-	switch c.Op {
+	e.Command = c
+	b.decide(e)
+}
+
+func (b *Book) decide(e *Event) {
+	e.Effects = e.Effects[:0]
+	switch e.Command.Op {
 	case Place:
 		e.Reason = b.place(e)
 	case Cancel:
@@ -200,25 +205,26 @@ func (b *Book) enter(o *order, theirs *view, e *Event) (rests bool) {
 			break
 		}
 		m := theirs.front()
-		f := Effect{Kind: Trade, Side: o.side, ID: o.id, Owner: o.owner,
-			Maker: m.id, MakerOwner: m.owner, Price: int64(keyOf(theirs.ladder, key))}
+		price := int64(keyOf(theirs.ladder, key))
+		kind := Trade
 		if o.stp != STPNone && o.owner != 0 && o.owner == m.owner {
 			if o.stp == STPCancelOldest || o.stp == STPCancelBoth {
-				e.emit(Effect{Kind: Drop, Side: o.side.Opposite(), ID: m.id, Owner: m.owner, Price: f.Price, Qty: int64(m.qty)})
+				e.emit(Effect{Kind: Drop, Side: o.side.Opposite(), ID: m.id, Owner: m.owner, Price: price, Qty: int64(m.qty)})
 				theirs.take(m.qty)
 			}
 			if o.stp != STPDecrement {
 				drop = o.stp != STPCancelOldest
 				continue
 			}
-			f.Kind = Decrement
+			kind = Decrement
 		}
 		q := min(o.qty, m.qty)
-		f.Qty, f.Left = int64(q), int64(m.qty-q)
-		e.emit(f)
+		f := e.next(kind, o)
+		f.Maker, f.MakerOwner, f.Left = m.id, m.owner, int64(m.qty-q)
+		f.Price, f.Qty = price, int64(q)
 		theirs.take(q)
 		o.qty -= q
-		drop = o.qty == 0 && f.Kind == Decrement
+		drop = o.qty == 0 && kind == Decrement
 	}
 
 	return o.end(drop, e)
@@ -227,7 +233,8 @@ func (b *Book) enter(o *order, theirs *view, e *Event) (rests bool) {
 // end decides what becomes of an order that has done its trading, and reports
 // whether it rests.
 func (o *order) end(drop bool, e *Event) (rests bool) {
-	f := Effect{Kind: Drop, Side: o.side, ID: o.id, Owner: o.owner, Price: int64(o.price), Qty: int64(o.qty)}
+	f := e.next(Drop, o)
+	f.Price, f.Qty = int64(o.price), int64(o.qty)
 	switch {
 	case drop:
 	case o.qty == 0:
@@ -236,11 +243,24 @@ func (o *order) end(drop bool, e *Event) (rests bool) {
 		f.Kind = Rest
 		rests = true
 	}
-	e.emit(f)
 	return rests
 }
 
 func (e *Event) emit(f Effect) { e.Effects = append(e.Effects, f) }
+
+// next appends an effect on o that is yet to be filled in, which is quicker than
+// to copy it. It is valid until the next one.
+func (e *Event) next(k Kind, o *order) *Effect {
+	n := len(e.Effects)
+	if n == cap(e.Effects) {
+		e.Effects = append(e.Effects, Effect{})
+	}
+	e.Effects = e.Effects[:n+1]
+	f := &e.Effects[n]
+	f.Kind, f.Side, f.ID, f.Owner = k, o.side, o.id, o.owner
+	f.Maker, f.MakerOwner, f.Left = 0, 0, 0
+	return f
+}
 
 // bound is the worst key of the other side at which an order trades.
 func (o *order) bound() uint32 {

@@ -6,11 +6,10 @@ import (
 )
 
 // An index finds the slots of live orders by id. It is a hash table with open
-// addressing and linear probing, at most three quarters full; deletion shifts the
-// run back (Knuth, TAOCP 3, 6.4, algorithm R), so there are no tombstones to sweep.
-// Eight consecutive ids share a line of eight cells, since most ids are given out
-// one after the other; the lines are scattered by a hash with a seed of its own per
-// table, since ids are chosen by the book's users.
+// addressing and linear probing, at most half full; deletion shifts the run back
+// (Knuth, TAOCP 3, 6.4, algorithm R), so there are no tombstones to sweep.
+// The hash has a seed of its own per table, since ids are chosen by the book's
+// users.
 type index struct {
 	cells []cell // a power of two
 	shift uint   // 32 - log2(len(cells))
@@ -25,14 +24,13 @@ type cell struct{ tag, slot uint32 }
 
 const firstCells = 1 << 8
 
-// tag is 29 bits of hash, of which the first choose the line, and the place in it.
 func (x *index) tag(id uint64) uint32 {
-	hi, lo := bits.Mul64(id>>3^x.seed, 0x9e3779b97f4a7c15)
-	return uint32((hi^lo)*0xd6e8feb86659fd93>>32)&^7 | uint32(id&7)
+	hi, lo := bits.Mul64(id^x.seed, 0x9e3779b97f4a7c15)
+	return uint32(hi ^ lo)
 }
 
 // home is the cell where an id with the given tag belongs.
-func (x *index) home(tag uint32) uint32 { return tag>>x.shift&^7 | tag&7 }
+func (x *index) home(tag uint32) uint32 { return tag >> (x.shift & 31) }
 
 // find returns the slot of id, or 0.
 func (x *index) find(orders []order, id uint64) uint32 {
@@ -54,7 +52,7 @@ func (x *index) find(orders []order, id uint64) uint32 {
 
 // add adds an id that is not there.
 func (x *index) add(id uint64, slot uint32) {
-	if 4*(x.n+1) > 3*len(x.cells) {
+	if 2*(x.n+1) > len(x.cells) {
 		x.grow()
 	}
 	x.n++

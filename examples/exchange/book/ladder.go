@@ -86,28 +86,20 @@ func (l *ladder) find(key uint32) (rung, bool) {
 }
 
 func (c *chunk) find(key uint32) (int, bool) {
-	lo, hi := 0, c.n-1
-	last := c.keys[hi]
-	if key >= last {
+	if last := c.keys[c.n-1]; key >= last {
 		if key == last {
-			return hi, true
+			return c.n - 1, true
 		}
 		return c.n, false
 	}
-	// Prices near the touch are mostly adjacent ticks: as many ticks below the
-	// best as key is, and no further, is where it can be.
-	if d := last - key; d < uint32(c.n) {
-		lo = hi - int(d)
-		if c.keys[lo] == key {
-			return lo, true
-		}
-	}
-	for lo < hi {
-		if mid := int(uint(lo+hi) / 2); c.keys[mid] < key {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
+	lo := 0
+	// A binary search without branches: which way it goes cannot be predicted.
+	for n := c.n; n > 1; {
+		half := n / 2
+		at := (lo + half - 1) & (chunkSize - 1)
+		less := int(int64(c.keys[at])-int64(key)) >> 63 // -1 or 0
+		lo += half & less
+		n -= half
 	}
 	return lo, c.keys[lo] == key
 }
