@@ -383,11 +383,12 @@ func TestAModelThatCannotBeUndoneIsBuiltAgain(t *testing.T) {
 	for name, tt := range map[string]struct {
 		action func(projection.Failure) projection.Action
 		want   map[int]int
+		asked  int
 		err    bool
 	}{
-		"and retried": {projection.Retry, map[int]int{1: 1, 2: 1, 3: 1, 4: 1}, false},
-		"and skipped": {func(projection.Failure) projection.Action { return projection.Skip() }, map[int]int{1: 1, 3: 1}, false},
-		"and stopped": {func(projection.Failure) projection.Action { return projection.Stop() }, map[int]int{1: 1}, true},
+		"and retried": {projection.Retry, map[int]int{1: 1, 2: 1, 3: 1, 4: 1}, 4, false},
+		"and skipped": {func(projection.Failure) projection.Action { return projection.Skip() }, map[int]int{1: 1, 3: 1}, 2, false},
+		"and stopped": {func(projection.Failure) projection.Action { return projection.Stop() }, map[int]int{1: 1}, 1, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -395,10 +396,14 @@ func TestAModelThatCannotBeUndoneIsBuiltAgain(t *testing.T) {
 				s := newStore(t)
 				at := add(t, s, 1, 2, 3, 4)
 				var m projection.Memory[Bag]
-				tries := map[int]int{}
+				tries, asked := map[int]int{}, 0
 				g := newGroup(s)
 				require.NoError(t, g.Add(&projection.Projection[*Bag]{
-					Name: "bag", Target: &m, OnError: tt.action,
+					Name: "bag", Target: &m,
+					OnError: func(f projection.Failure) projection.Action {
+						asked++
+						return tt.action(f)
+					},
 					Handlers: []projection.Handler[*Bag]{projection.On(func(_ context.Context, b *Bag, e Added, _ *eventstore.Recorded) error {
 						if b.N == nil {
 							b.N = map[int]int{}
@@ -413,6 +418,7 @@ func TestAModelThatCannotBeUndoneIsBuiltAgain(t *testing.T) {
 				start(t, g)
 				err := g.Wait(t.Context(), at)
 				require.Equal(t, tt.err, err != nil, "%v", err)
+				require.Equal(t, tt.asked, asked, "what is decided is not asked again")
 				m.View(func(b *Bag, _ eventstore.Position) { require.Equal(t, tt.want, b.N) })
 			})
 		})
@@ -549,6 +555,30 @@ func TestWhatIsSkippedAndStoppedIsLogged(t *testing.T) {
 		require.NoError(t, stop())
 		require.Regexp(t, `level=WARN msg="projection skipped an event" projection=log stream=sum-1 version=1 type=added position=\d+ err=boom`, out.String())
 		require.Regexp(t, `level=ERROR msg="projection stopped" projection=log stream=sum-1 version=2 type=added position=\d+ err=boom`, out.String())
+	})
+}
+
+func TestWhatWasSkippedStaysSkippedWhenAModelIsBuiltAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t)
+		var m projection.Memory[Bag]
+		var asked []int
+		g := newGroup(s)
+		require.NoError(t, g.Add(&projection.Projection[*Bag]{
+			Name: "bag", Target: &m,
+			OnError: func(f projection.Failure) projection.Action {
+				asked = append(asked, f.Event.Data.(Added).N)
+				return projection.Skip()
+			},
+			Handlers: []projection.Handler[*Bag]{projection.On(func(_ context.Context, _ *Bag, e Added, _ *eventstore.Recorded) error {
+				return failOn(2, 4)(e.N)
+			})},
+		}))
+		start(t, g)
+		require.NoError(t, g.Wait(t.Context(), add(t, s, 1, 2)))
+		require.NoError(t, g.Wait(t.Context(), add(t, s, 3, 4)))
+		require.Equal(t, []int{2, 4}, asked)
 	})
 }
 

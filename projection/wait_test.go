@@ -526,3 +526,37 @@ func TestAHandlerThatWaitsDoesNotHoldUpTheEnd(t *testing.T) {
 		require.Zero(t, position(&m))
 	})
 }
+
+// late answers its first Load when the gate opens, with what it then no longer is.
+type late struct {
+	*projection.Memory[Log]
+	gate  chan struct{}
+	asked atomic.Bool
+}
+
+func (l *late) Load(ctx context.Context, name string) (eventstore.Position, error) {
+	if l.asked.CompareAndSwap(false, true) {
+		<-l.gate
+		return 0, nil
+	}
+	return l.Memory.Load(ctx, name)
+}
+
+func TestALateAnswerFromTheTargetDoesNotHideWhatWasHandledSince(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t)
+		m := &late{Memory: &projection.Memory[Log]{}, gate: make(chan struct{})}
+		g := newGroup(s)
+		require.NoError(t, g.Add(logged("log", m)))
+		at := add(t, s, 1)
+		result := make(chan error, 1)
+		go func() { result <- g.Wait(context.Background(), at) }()
+		synctest.Wait()
+		start(t, g)
+		require.NoError(t, g.Wait(t.Context(), at))
+		close(m.gate)
+		require.NoError(t, <-result)
+		require.NoError(t, g.Wait(t.Context(), at))
+	})
+}

@@ -233,9 +233,6 @@ func (w *worker[T]) follow(ctx context.Context, from eventstore.Position) error 
 
 // batch handles a batch.
 func (w *worker[T]) batch(ctx context.Context, b eventstore.Batch[*eventstore.Recorded]) error {
-	if b.Position <= w.at {
-		return nil
-	}
 	var due []*eventstore.Recorded
 	for _, r := range b.Events {
 		if w.due(r) {
@@ -253,12 +250,9 @@ func (w *worker[T]) batch(ctx context.Context, b eventstore.Batch[*eventstore.Re
 	return nil
 }
 
-// due reports whether r is to be handled: not what was seen before, nor what has
-// no handler, such as erased data and some parts of an event that was split.
+// due reports whether r is to be handled: not what was skipped, nor what has no
+// handler, such as erased data and some parts of an event that was split.
 func (w *worker[T]) due(r *eventstore.Recorded) bool {
-	if r.Position <= w.at {
-		return false
-	}
 	if _, skipped := w.skipped[key(r)]; skipped {
 		return false
 	}
