@@ -1,7 +1,6 @@
 package book
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"testing"
 )
@@ -84,7 +83,7 @@ func BenchmarkBook(b *testing.B) {
 			}
 		}
 	}
-	fmt.Printf("limit %d cancel %d market %d trades %d peak %d\n", limits, cancels, n-limits-cancels, trades, peak)
+	b.Logf("%d limit orders, %d cancels, %d market orders; %d trades, at most %d orders live", limits, cancels, n-limits-cancels, trades, peak)
 
 	run := func(name string, step func(c Command)) {
 		b.Run(name, func(b *testing.B) {
