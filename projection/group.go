@@ -218,7 +218,8 @@ func (g *Group) end(m *member, err error) {
 }
 
 // Pause lets the named projection finish its batch and then rest until Resume,
-// in this process: one that stands by elsewhere may take over.
+// in this process: one that stands by elsewhere may take over. If ctx ends before
+// the batch does, Pause returns its error, and the projection rests all the same.
 func (g *Group) Pause(ctx context.Context, name string) error {
 	m, err := g.named(ctx, name, "pause")
 	if err != nil {
