@@ -58,7 +58,7 @@ func TestStoredEventsFoldToTheSameBook(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 		var direct, stored Book
-		for range 200 {
+		for range 80 {
 			c := draw(r.IntN)
 			before := shown(direct)
 			d := decide(t, direct, c)
