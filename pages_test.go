@@ -9,15 +9,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/levada-go/levada/aggregate/aggregatetest"
 )
-
-func TestWithdraw(t *testing.T) {
-	aggregatetest.Given(t, Accounts, Deposited{100}).
-		When(Withdraw{"ann", 30}).Then(Withdrawn{30}).
-		When(Withdraw{"ann", 80}).ThenError(ErrFunds)
-}
 
 // What the pages show as Go is cut from files that are compiled and tested: each
 // block, between lines of "// …", stands in one of them.
