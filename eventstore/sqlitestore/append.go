@@ -45,6 +45,7 @@ func (s *store) append(ctx context.Context, as []driver.Append, fn func(any, []d
 	defer func() {
 		if !done { // fn panicked
 			s.rollback()
+			s.forget()
 		}
 	}()
 	w := s.writing(events)
@@ -62,6 +63,7 @@ func (s *store) append(ctx context.Context, as []driver.Append, fn func(any, []d
 		err = s.finish(w)
 	} else {
 		s.rollback()
+		s.forget()
 	}
 	if err != nil {
 		return failed(rs, err)
@@ -133,6 +135,7 @@ type writing struct {
 	time      int64
 	last      uint64
 	lastID    int64
+	bytes     int
 	positions []uint64 // of all events of the batch
 	insert    *sqlite.Stmt
 }
@@ -271,6 +274,7 @@ func (s *store) insert(w *writing, h *head, stream string, events []driver.Event
 		if err := s.insertEvent(w.insert, w.last, h, stream, e); err != nil {
 			return err
 		}
+		w.bytes += e.Size() + len(stream)
 		w.positions = append(w.positions, w.last)
 		s.entries = append(s.entries, entry{position: w.last, version: h.version, stream: h.id, category: h.category, tags: e.Tags})
 	}
@@ -457,8 +461,10 @@ func (s *store) finish(w *writing) error {
 		// Nothing to write but, with AppendWith, what fn wrote for no event.
 		return s.endEmpty()
 	}
-	if err := s.mergeSome(len(s.entries)); err != nil {
+	merged, err := s.mergeSome(len(s.entries))
+	if err != nil {
 		s.rollback()
+		s.forget()
 		return err
 	}
 	if err := s.commit(); err != nil {
@@ -485,14 +491,16 @@ func (s *store) finish(w *writing) error {
 	s.wakeAll()
 	s.mu.Unlock()
 	clear(s.entries) // lets go of the tags
+	s.wrote(w.bytes, merged)
 	return nil
 }
 
 // endEmpty ends a transaction that wrote nothing.
 func (s *store) endEmpty() error {
-	if err := s.w.exec(stRollback); err != nil {
+	err := s.w.exec(stRollback)
+	if err != nil {
 		s.rollback()
-		return err
+		s.forget()
 	}
-	return nil
+	return err
 }

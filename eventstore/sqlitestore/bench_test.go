@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"zombiezen.com/go/sqlite"
@@ -117,6 +119,8 @@ func BenchmarkAppend(b *testing.B) {
 			go batch.run()
 			b.ReportAllocs()
 			b.ResetTimer()
+			var mu sync.Mutex
+			var waits []time.Duration
 			var wg sync.WaitGroup
 			for c := range callers {
 				n := b.N / callers
@@ -127,19 +131,27 @@ func BenchmarkAppend(b *testing.B) {
 					w := newWorkload(uint64(c))
 					j := &job{done: make(chan error, 1)}
 					events := make([]driver.Event, 1)
+					mine := make([]time.Duration, 0, n)
 					for range n {
 						j.a = w.next(events)
+						begin := time.Now()
 						batch.jobs <- j
 						if err := <-j.done; err != nil {
 							b.Error(err)
 						}
+						mine = append(mine, time.Since(begin))
 					}
+					mu.Lock()
+					defer mu.Unlock()
+					waits = append(waits, mine...)
 				})
 			}
 			wg.Wait()
 			b.StopTimer()
 			close(batch.jobs)
 			rate(b)
+			slices.Sort(waits)
+			b.ReportMetric(float64(waits[len(waits)*99/100].Microseconds()), "p99-µs")
 		})
 	}
 	for _, n := range []int{10, 100, 1000} {

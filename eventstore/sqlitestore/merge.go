@@ -109,27 +109,28 @@ func (r *mergeRows) total() int {
 
 // mergeSome merges a slice inside the transaction under way, beside n new
 // events: so many rows that the frozen segment is done well before the growing
-// one is full.
-func (s *store) mergeSome(n int) error {
+// one is full. It returns how many.
+func (s *store) mergeSome(n int) (int, error) {
 	m := s.merge
 	if m == nil {
-		return nil
+		return 0, nil
 	}
 	select {
 	case <-m.sorted:
 	default:
 		if s.growing().events < s.opt.unmerged {
-			return nil
+			return 0, nil
 		}
 		<-m.sorted
 	}
-	if err := s.mergeRows(max(minSlice, 2*n*m.rows.total()/max(1, m.segment.events))); err != nil {
-		return err
+	k := max(minSlice, 2*n*m.rows.total()/max(1, m.segment.events))
+	if err := s.mergeRows(k); err != nil {
+		return 0, err
 	}
 	if s.opt.merging != nil {
 		s.opt.merging()
 	}
-	return nil
+	return k, nil
 }
 
 // mergeRows merges at most k rows, and moves the watermark if none is left.

@@ -397,7 +397,7 @@ func (m *modelFile) claim() error {
 			return fmt.Errorf("%w: it is another application's database", ErrNotStore)
 		}
 	}
-	if err := m.w.pragmas("journal_mode = WAL", "synchronous = NORMAL", checkpointPages, walBytes); err != nil || id != 0 {
+	if err := m.w.pragmas("journal_mode = WAL", "synchronous = NORMAL", "wal_autocheckpoint = 4000", walBytes); err != nil || id != 0 {
 		return err
 	}
 	// Another process may do the same at the same time.

@@ -35,6 +35,7 @@ type Options struct {
 	clock         func() time.Time
 	unmerged      int          // events in a segment before it is merged
 	slice         int          // rows merged in one transaction when all are
+	copyPages     int          // of the write-ahead log, before it is copied
 	leaveUnmerged bool         // at Close, as a crash would
 	committed     func() error // the outcome of a commit that succeeded, as if its answer were lost
 	merging       func()       // called before a commit that merges a slice
@@ -155,6 +156,9 @@ func (s *store) setDefaults() {
 	if o.unmerged <= 0 {
 		o.unmerged = defaultUnmerged
 	}
+	if o.copyPages <= 0 {
+		o.copyPages = defaultCopyPages
+	}
 	if o.slice <= 0 {
 		o.slice = defaultSlice
 	}
@@ -233,8 +237,8 @@ const (
 	writerCache = "cache_size = -65536" // kibibytes
 	readerCache = "cache_size = -16384"
 	// So many pages of the write-ahead log make the commit that reaches them
-	// copy it into the database.
-	checkpointPages = "wal_autocheckpoint = 4000"
+	// copy it into the database. The store does so before, beside its commits.
+	checkpointPages = "wal_autocheckpoint = 16000"
 	// After a time of many pages the file of the log is cut down to this again.
 	walBytes = "journal_size_limit = 67108864"
 )
@@ -257,17 +261,20 @@ func (s *store) openForWriting() (err error) {
 	if _, _, err := checkSchema(s.w.Conn); err != nil {
 		return err
 	}
-	synchronous := "synchronous = FULL"
-	if s.opt.Synchronous == Normal {
-		synchronous = "synchronous = NORMAL"
-	}
-	if err := s.w.pragmas("journal_mode = WAL", synchronous, checkpointPages, walBytes); err != nil {
+	if err := s.w.pragmas("journal_mode = WAL", s.synchronous(), checkpointPages, walBytes); err != nil {
 		return err
 	}
 	if err := prepareSchema(s.w.Conn); err != nil {
 		return err
 	}
 	return s.reload()
+}
+
+func (s *store) synchronous() string {
+	if s.opt.Synchronous == Normal {
+		return "synchronous = NORMAL"
+	}
+	return "synchronous = FULL"
 }
 
 func (s *store) openForReading() error {

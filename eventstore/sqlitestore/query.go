@@ -25,6 +25,7 @@ func (s *store) AppendIf(ctx context.Context, items []driver.QueryItem, after ui
 	w := s.writing(len(events))
 	if r.Err = s.appendIf(ctx, w, items, after, events, &r); r.Err != nil {
 		s.rollback()
+		s.forget()
 		return driver.Result{Err: r.Err}
 	}
 	if err := s.finish(w); err != nil {

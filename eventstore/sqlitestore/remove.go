@@ -96,7 +96,7 @@ func (s *store) remove(ctx context.Context, stream string, decide func(*head) (b
 	if h.purged {
 		// No reader of this process is inside, so that only one of another can
 		// be in the way.
-		return s.checkpoint("TRUNCATE")
+		return s.emptyLog()
 	}
 	return nil
 }
@@ -180,20 +180,6 @@ func (s *store) removeRows(v *view, stream string, h *head) error {
 		}
 	}
 	return c.exec(stRemoved)
-}
-
-// checkpoint copies the write-ahead log into the database file. That somebody
-// else holds it back is not an error.
-func (s *store) checkpoint(mode string) error {
-	s.removing.Lock()
-	defer s.removing.Unlock()
-	s.w.SetBusyTimeout(0)
-	defer s.w.SetBusyTimeout(busyTimeout)
-	err := sqlitex.ExecuteTransient(s.w.Conn, "PRAGMA wal_checkpoint("+mode+")", nil)
-	if sqlite.ErrCode(err).ToPrimary() == sqlite.ResultBusy {
-		return nil
-	}
-	return err
 }
 
 // execText runs a statement that gives no rows, with one text argument.

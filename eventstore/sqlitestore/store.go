@@ -40,6 +40,7 @@ type store struct {
 	catNames   []began
 	json       []byte
 	bound      bound
+	copying    copying
 
 	mu       sync.RWMutex
 	view     view
@@ -107,7 +108,7 @@ func (s *store) Close() error {
 	if s.probe != nil {
 		errs = append(errs, s.probe.Close())
 	}
-	errs = append(errs, s.pool.close(), s.db.close())
+	errs = append(errs, s.copying.close(), s.pool.close(), s.db.close())
 	if s.w != nil {
 		errs = append(errs, s.w.Close())
 	}
@@ -290,24 +291,24 @@ func (s *store) release() {
 // begin opens a transaction for writing. The caller has the turn.
 func (s *store) begin() error { return s.w.exec(stBeginWrite) }
 
-// rollback withdraws the transaction under way, if there is one, and forgets
-// what was remembered of streams, because the transaction may have changed it.
+// rollback withdraws the transaction under way, if there is one.
 func (s *store) rollback() {
 	if !s.w.AutocommitEnabled() {
 		if err := s.w.exec(stRollback); err != nil {
 			s.stale = true
 		}
 	}
-	s.forget()
+	if s.merge != nil {
+		s.merge.restart()
+	}
 }
 
+// forget drops what is remembered of streams, because it tells of events that
+// were not written after all.
 func (s *store) forget() {
 	clear(s.heads)
 	clear(s.categories)
 	s.unbind()
-	if s.merge != nil {
-		s.merge.restart()
-	}
 }
 
 // commit ends the transaction. If that fails nothing is known to be written, and
@@ -322,6 +323,7 @@ func (s *store) commit() error {
 		return nil
 	}
 	s.rollback()
+	s.forget()
 	// A write that was refused cannot have left the last page of the
 	// transaction, without which SQLite's recovery ignores all the others. Of
 	// anything later, such as a failed fsync, nobody can say what a restart
@@ -349,7 +351,11 @@ func (s *store) transact(fn func(c *conn) error) error {
 		return err
 	}
 	committed = true // or rolled back by commit itself
-	return s.commit()
+	err := s.commit()
+	if err == nil {
+		s.wrote(0, 0)
+	}
+	return err
 }
 
 // write takes the turn and runs fn in a transaction.
