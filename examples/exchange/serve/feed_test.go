@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/require"
 
 	"github.com/levada-go/levada/eventstore"
@@ -159,13 +159,16 @@ func (v *viewer) until(done func() bool) {
 	}
 }
 
-// tapeAfter returns what the store says was traded after a version.
-func (k *kit) tapeAfter(v eventstore.Version) []tradeJSON {
+// tape returns what the store says was traded after one version and up to another.
+func (k *kit) tape(after, last eventstore.Version) []tradeJSON {
 	s := &k.x.symbols[0]
 	var f dataFrame
 	all := []trade{}
-	for r, err := range k.store.ReadStream(context.Background(), stream(s), v) {
+	for r, err := range k.store.ReadStream(context.Background(), stream(s), after) {
 		require.NoError(k.t, err)
+		if r.Version > last {
+			break
+		}
 		e := r.Data.(orderbook.Decided)
 		if d, ok := decided(&e, r); ok {
 			all = append(all, d.trades()...)
@@ -199,57 +202,77 @@ func (k *kit) ended() (book, tape eventstore.Version) {
 
 func TestNothingIsMissedOrDoubledWheneverOneSubscribes(t *testing.T) {
 	t.Parallel()
-	k := serve(t)
-	const viewers, commands = 6, 2000
-	loaded := make(chan struct{})
-	var all sync.WaitGroup
-	for i := range viewers {
-		v := view(k.person().dial())
-		rng := rand.New(rand.NewPCG(9, uint64(i)))
-		all.Go(func() {
-			// Begin when the market has come to some point.
-			at := eventstore.Position(rng.IntN(commands / 2))
-			events, err := eventstore.Subscribe(context.Background(), k.store, eventstore.Transient[int]{
-				From: eventstore.After(at), Map: func(*eventstore.Recorded) int { return 0 }})
-			if err != nil {
-				t.Error(err)
+	k := serve(t, func(l *limits) { l.lag = 1 << 30 })
+	const viewers, rounds = 4, 10
+	var loading, watching sync.WaitGroup
+	done := make(chan struct{})
+	wanted := make(chan struct{}, 1) // somebody waits for something to happen
+	loading.Go(func() {
+		for seed := uint64(1); ; seed++ {
+			k.load(seed, 8)
+			select {
+			case <-done:
 				return
+			case <-wanted:
 			}
-			<-events.C
-			events.Close()
-			v.subscribe(channelTrades, channelBook, channelCandles)
-			go func() { // once more in between, which begins anew
-				<-loaded
-				v.e.conn.WriteMessage(websocket.TextMessage, []byte(`{"op":"ping","id":99}`))
-			}()
-			for {
-				f := v.e.next()
-				v.take(f)
-				if f.Type == "pong" {
-					break
+		}
+	})
+	last := make([]*viewer, viewers)
+	for i := range viewers {
+		e := k.person().dial()
+		rng := rand.New(rand.NewPCG(9, uint64(i)))
+		watching.Go(func() {
+			last[i] = view(e)
+			// Each round begins somewhere in the middle of what happens.
+			for range rounds {
+				v := view(e)
+				v.subscribe(channelTrades, channelBook, channelCandles)
+				v.until(func() bool { return len(v.seq) == 3 })
+				for range 1 + rng.IntN(25) {
+					select {
+					case wanted <- struct{}{}:
+					default:
+					}
+					v.take(e.next())
+				}
+				for _, c := range []string{`trades"`, `book"`, `candles","interval":"1s"`} {
+					e.send(`{"op":"unsubscribe","symbol":"BTC-USD","channel":"` + c + `}`)
+				}
+				for ended := 0; ended < 3; {
+					f := e.next()
+					if v.take(f); f.Type == "unsubscribed" {
+						ended++
+					}
+				}
+				if want := k.tape(v.began, v.seq[channelTrades]); !slices.Equal(want, v.tape) {
+					t.Errorf("after %d the tape is %v, and the store has %v", v.began, v.tape, want)
 				}
 			}
-			b, tape := k.ended()
-			v.until(func() bool {
-				return v.seq[channelBook] == b && v.seq[channelTrades] == tape && v.seq[channelCandles] == tape
-			})
-		})
-		t.Cleanup(func() {
-			require.Equal(t, k.tapeAfter(v.began), append([]tradeJSON{}, v.tape...))
-			bids, asks := k.bookNow()
-			require.Equal(t, bids, v.bids)
-			require.Equal(t, asks, v.asks)
-			var s dataFrame
-			frame, _, _ := k.x.snapshot(&k.x.symbols[0], channelKey{channel: channelCandles})
-			require.NoError(t, json.Unmarshal(frame, &s))
-			for _, c := range *s.Candles {
-				require.Equal(t, c, v.bars[c[0].(float64)])
-			}
+			v := view(e)
+			v.subscribe(channelTrades, channelBook, channelCandles)
+			v.until(func() bool { return len(v.seq) == 3 })
+			last[i] = v
 		})
 	}
-	k.load(1, commands)
-	close(loaded)
-	all.Wait()
+	watching.Wait()
+	close(done)
+	loading.Wait()
+	b, tape := k.ended()
+	bids, asks := k.bookNow()
+	for _, v := range last {
+		v.until(func() bool {
+			return v.seq[channelBook] == b && v.seq[channelTrades] == tape && v.seq[channelCandles] == tape
+		})
+		require.Equal(t, k.tape(v.began, tape), append([]tradeJSON{}, v.tape...))
+		require.Equal(t, bids, v.bids)
+		require.Equal(t, asks, v.asks)
+		var f dataFrame
+		frame, _, _ := k.x.snapshot(&k.x.symbols[0], channelKey{channel: channelCandles})
+		require.NoError(t, json.Unmarshal(frame, &f))
+		for _, c := range *f.Candles {
+			require.Equal(t, c, v.bars[c[0].(float64)])
+		}
+	}
 }
 
 func TestOwnersFollowTheirOrders(t *testing.T) {
@@ -375,7 +398,7 @@ func TestASlowClientGetsTheNewestBookAndEveryTrade(t *testing.T) {
 	k.load(2, commands) // nobody reads meanwhile
 	b, tape := k.ended()
 	v.until(func() bool { return v.seq[channelBook] == b && v.seq[channelTrades] == tape })
-	require.Equal(t, k.tapeAfter(v.began), v.tape)
+	require.Equal(t, k.tape(v.began, tape), v.tape)
 	bids, asks := k.bookNow()
 	require.Equal(t, bids, v.bids)
 	require.Equal(t, asks, v.asks)
@@ -406,7 +429,8 @@ func TestAClientThatDoesNotReadIsClosedAndHoldsUpNobody(t *testing.T) {
 		v.until(func() bool { return v.seq[channelTrades] == tape })
 		require.Less(t, seed, uint64(200), "it is still there")
 	}
-	require.Equal(t, k.tapeAfter(v.began), v.tape)
+	_, tape := k.ended()
+	require.Equal(t, k.tape(v.began, tape), v.tape)
 }
 
 func TestAClientThatIsTooFarBehindIsToldSo(t *testing.T) {

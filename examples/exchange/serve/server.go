@@ -74,6 +74,7 @@ func newServer(x *Exchange, hosts []string, log *slog.Logger, l limits) *Server 
 		callers: buckets{rate: l.requestRate, burst: l.requestBurst},
 		upgrader: websocket.Upgrader{
 			HandshakeTimeout: 10 * time.Second,
+			CheckOrigin:      func(*http.Request) bool { return true }, // socket has checked it
 			WriteBufferPool:  &sync.Pool{},
 			Error: func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
 				writeProblem(w, &refusal{status, "bad_handshake", reason.Error()})
