@@ -35,7 +35,7 @@ const maxEvent = 32 << 20
 // order and writes their results.
 type durable struct {
 	*run
-	ctx   context.Context // of commands: those under way are finished even if the run ends early
+	ctx   context.Context // of commands, which are finished even if the run ends early
 	store *eventstore.Store
 	books *aggregate.Repository[orderbook.Book]
 	notes *notes
@@ -68,8 +68,8 @@ var (
 
 // openDurable opens the store that r names and finds out what of an earlier run
 // is in it.
-func openDurable(ctx context.Context, r *run) (_ *durable, err error) {
-	d := &durable{run: r, ctx: context.WithoutCancel(ctx), slots: make(chan struct{}, r.inflight),
+func openDurable(r *run) (_ *durable, err error) {
+	d := &durable{run: r, ctx: context.Background(), slots: make(chan struct{}, r.inflight),
 		queue: make(chan flight, r.inflight), done: make(chan struct{})}
 	path, file := strings.CutPrefix(r.store, "sqlite:")
 	options := eventstore.Options{Codecs: []eventstore.Codec{orderbook.Codec}}
@@ -168,8 +168,7 @@ func (d *durable) results() {
 		case err != nil:
 			fail(fmt.Errorf("line %d: %w", f.line, err))
 		default:
-			decided := res.Events[0].(orderbook.Decided)
-			fail(d.out.decided(&decided))
+			fail(d.out.decided(res.Events[0].(orderbook.Decided)))
 			if len(d.queue) == 0 {
 				fail(d.out.flush())
 			}
@@ -256,7 +255,7 @@ func (d *durable) close() error {
 }
 
 // decided writes the results of a stored command.
-func (o *output) decided(d *orderbook.Decided) error {
+func (o *output) decided(d orderbook.Decided) error {
 	o.stored = book.Event{Command: d.Command, Reason: d.Reason, Effects: d.Effects}
 	return o.event(d.Mark.Line, &o.stored)
 }
@@ -311,7 +310,7 @@ func (r *replay) event(m orderbook.Mark) error {
 	if r.now != nil {
 		e.Apply(r.now)
 	}
-	return r.out.decided(&e)
+	return r.out.decided(e)
 }
 
 // book writes the book behind the latest command seen.

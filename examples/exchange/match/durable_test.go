@@ -79,7 +79,7 @@ func TestReplayOfTheStoreIsTheRun(t *testing.T) {
 			require.Equal(t, d.Command.ID, n)
 		}
 		d.Apply(&b)
-		require.NoError(t, o.decided(&d))
+		require.NoError(t, o.decided(d))
 	}
 	require.NoError(t, o.book(0, b.Live(), 0))
 	require.NoError(t, o.flush())

@@ -167,7 +167,7 @@ func (c config) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writ
 
 	var eng engine = &direct{run: r}
 	if c.store != "none" {
-		if eng, err = openDurable(ctx, r); err != nil {
+		if eng, err = openDurable(r); err != nil {
 			return 0, err
 		}
 	}
