@@ -633,3 +633,113 @@ func TestTwoRepositoriesOnOneStoreAgree(t *testing.T) {
 	_, err := b.Execute(t.Context(), withdraw{"x", 1})
 	require.ErrorIs(t, err, errPoor)
 }
+
+func TestViewInABatchWhoseAppendFailsShowsTheStateBefore(t *testing.T) {
+	t.Parallel()
+	f := newFaulty()
+	r := open(t, eventstore.New(f, nil), accounts())
+	g := gated(f)
+	first := r.Submit(t.Context(), deposit{"a", 1})
+	<-g.arrived
+	second := r.Submit(t.Context(), deposit{"a", 5})
+	views := make(chan int, 1)
+	go func() {
+		sum := -1
+		_ = r.View(context.Background(), "a", func(a *account, _ eventstore.Version) { sum = a.Balance })
+		views <- sum
+	}()
+	for aggregate.QueueLen(r, "a") != 2 {
+		runtime.Gosched()
+	}
+	g.pass <- nil
+	_, err := first.Wait(t.Context())
+	require.NoError(t, err)
+	<-g.arrived
+	g.pass <- errDisk
+	_, err = second.Wait(t.Context())
+	require.ErrorIs(t, err, errDisk)
+	require.Equal(t, 1, <-views)
+	g.open(f)
+}
+
+func TestCommandWithoutEventsBeforeTheFirstEventHasTheVersionBefore(t *testing.T) {
+	t.Parallel()
+	f := newFaulty()
+	s := eventstore.New(f, nil)
+	r := open(t, s, accounts())
+	for range 5 {
+		_, err := r.Execute(t.Context(), deposit{"a", 1})
+		require.NoError(t, err)
+	}
+	require.NoError(t, s.Delete(t.Context(), "account-a", eventstore.Any))
+	g := gated(f)
+	hold := r.Submit(t.Context(), custom{"a", func(account) ([]event, error) { return []event{deposited{1}}, nil }})
+	<-g.arrived
+	g.pass <- errDisk // so that the batch below begins on nothing
+	_, err := hold.Wait(t.Context())
+	require.ErrorIs(t, err, errDisk)
+	hold = r.Submit(t.Context(), deposit{"a", 1})
+	<-g.arrived
+	none := r.Submit(t.Context(), deposit{"a", 0})
+	some := r.Submit(t.Context(), deposit{"a", 1})
+	g.pass <- errDisk
+	g.open(f)
+	_, err = hold.Wait(t.Context())
+	require.ErrorIs(t, err, errDisk)
+	res, err := none.Wait(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, res.Version, "there was no stream")
+	res, err = some.Wait(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, eventstore.Version(6), res.Version)
+}
+
+func TestCommandWhoseCallerHasLeftIsNotDecidedAgain(t *testing.T) {
+	t.Parallel()
+	f := newFaulty()
+	f.shared = true
+	r := open(t, eventstore.New(f, nil), accounts())
+	g := gated(f)
+	ctx, cancel := context.WithCancel(t.Context())
+	decided := 0
+	p := r.Submit(ctx, custom{"a", func(account) ([]event, error) {
+		decided++
+		return []event{deposited{1}}, nil
+	}})
+	<-g.arrived
+	cancel()
+	require.NoError(t, f.foreign("account-a"))
+	g.open(f)
+	_, err := p.Wait(t.Context())
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotErrorIs(t, err, command.ErrOutcomeUnknown, "it is known that nothing was written")
+	require.Equal(t, 1, decided)
+	sum, _ := balance(t, r, "a")
+	require.Equal(t, 1, sum)
+}
+
+func TestQueueIsClearedOfThoseWhoLeft(t *testing.T) {
+	t.Parallel()
+	f := newFaulty()
+	typ := accounts()
+	typ.Queue = 10
+	r := open(t, eventstore.New(f, nil), typ)
+	g := gated(f)
+	held := r.Submit(t.Context(), deposit{"a", 1})
+	<-g.arrived
+	stays := r.Submit(t.Context(), deposit{"a", 1})
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 1000 {
+		_, err := r.Execute(ended, deposit{"a", 1})
+		require.ErrorIs(t, err, context.Canceled)
+	}
+	require.Less(t, aggregate.QueueLen(r, "a"), 100)
+	g.open(f)
+	for _, p := range []*command.Pending{held, stays} {
+		_, err := p.Wait(t.Context())
+		require.NoError(t, err)
+	}
+	sum, _ := balance(t, r, "a")
+	require.Equal(t, 2, sum)
+}

@@ -77,7 +77,7 @@ func (r *Repository[S]) load(ctx context.Context, in *instance[S]) error {
 			return err
 		}
 		switch {
-		case info.Deleted || info.Origin >= in.version || info.Version < in.version:
+		case info.Origin >= in.version || info.Version < in.version: // a deleted stream ends at its origin
 			in.clear()
 		case info.Version == in.version:
 			return nil
