@@ -98,8 +98,8 @@ func (s *store) emptyLog() error {
 // short reads of this process are kept out meanwhile, since a log that is being
 // read cannot begin anew; that somebody else reads from it is not an error.
 func (s *store) endLog(mode string) error {
-	s.removing.Lock()
-	defer s.removing.Unlock()
+	s.reading.Lock()
+	defer s.reading.Unlock()
 	s.w.SetBusyTimeout(0)
 	defer s.w.SetBusyTimeout(busyTimeout)
 	err := sqlitex.ExecuteTransient(s.w.Conn, "PRAGMA wal_checkpoint("+mode+")", nil)

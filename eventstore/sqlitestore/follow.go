@@ -16,7 +16,7 @@ const segmentEvents = 8192
 // cannot use, again is true and the caller begins a new one.
 func (s *store) catchUpView(c *conn) (v view, again bool, err error) {
 	if err := c.row(stMark, func(st *sqlite.Stmt) {
-		v.mark, v.removals = uint64(st.ColumnInt64(0)), st.ColumnInt64(2)
+		v.mark = uint64(st.ColumnInt64(0))
 	}); err != nil {
 		return v, false, err
 	}
@@ -25,7 +25,7 @@ func (s *store) catchUpView(c *conn) (v view, again bool, err error) {
 	}
 	// fits completes v from what is in memory. mu is held.
 	fits := func() bool {
-		if s.view.mark != v.mark || s.view.removals != v.removals || s.view.head < v.head {
+		if s.view.mark != v.mark || s.view.head < v.head {
 			return false
 		}
 		v.segments = s.view.segments
@@ -44,13 +44,11 @@ func (s *store) catchUpView(c *conn) (v view, again bool, err error) {
 	if fits() {
 		return v, false, nil
 	}
-	if old.removals > v.removals || old.mark > v.mark {
+	if old.mark > v.mark {
 		return v, true, nil
 	}
-	var keep []*segment
-	if old.removals == v.removals {
-		keep = slices.DeleteFunc(slices.Clone(old.segments), func(g *segment) bool { return g.last <= v.mark })
-	}
+	// A removal needs no more than this, since it merges all there is first.
+	keep := slices.DeleteFunc(slices.Clone(old.segments), func(g *segment) bool { return g.last <= v.mark })
 	done := v.mark
 	if n := len(keep); n > 0 {
 		done = max(done, keep[n-1].last)

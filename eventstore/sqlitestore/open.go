@@ -39,6 +39,7 @@ type Options struct {
 	leaveUnmerged bool         // at Close, as a crash would
 	committed     func() error // the outcome of a commit that succeeded, as if its answer were lost
 	merging       func()       // called before a commit that merges a slice
+	viewed        func()       // called between a view and the transaction that reads by it
 }
 
 // Synchronous says when an append is reported as durable.

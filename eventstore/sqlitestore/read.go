@@ -40,12 +40,16 @@ func (s *store) read(ctx context.Context, fn func(c *conn, v *view) error) error
 	}()
 	if !s.opt.ReadOnly {
 		// The view comes before the transaction, so that the tables hold at
-		// least what the view says; a removal is kept out until both are done with.
-		s.removing.RLock()
-		defer s.removing.RUnlock()
+		// least what the view says. What is removed in between is no longer
+		// found, as if the view had been made later.
+		s.reading.RLock()
+		defer s.reading.RUnlock()
 		s.mu.RLock()
 		v := s.view
 		s.mu.RUnlock()
+		if s.opt.viewed != nil {
+			s.opt.viewed()
+		}
 		if err := c.exec(stBegin); err != nil {
 			broken = true
 			return err
@@ -98,11 +102,21 @@ func (s *store) ReadStream(ctx context.Context, stream string, from uint64, dir 
 				return err
 			}
 		}
+		if len(p.events) < len(positions) {
+			return errRemoved
+		}
 		events = p.events
 		return nil
 	})
+	if err == errRemoved {
+		return s.ReadStream(ctx, stream, from, dir, limit)
+	}
 	return events, err
 }
+
+// errRemoved says that events were removed between the view and the transaction.
+// There may be others in their place, up to the limit.
+var errRemoved = errors.New("sqlitestore: events were removed meanwhile")
 
 // streamPositions returns the positions of at most limit events of a stream
 // with versions in (lo, hi], in the order of dir.

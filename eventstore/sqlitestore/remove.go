@@ -114,8 +114,6 @@ func (s *store) removeBelow(v *view, stream string, h *head) error {
 		s.rollback()
 		return err
 	}
-	s.removing.Lock()
-	defer s.removing.Unlock()
 	if err := s.commit(); err != nil {
 		return err
 	}
@@ -123,7 +121,6 @@ func (s *store) removeBelow(v *view, stream string, h *head) error {
 	s.lastStream = max(s.lastStream, h.id)
 	s.mu.Lock()
 	s.view.head = head
-	s.view.removals++
 	s.growing().lastStream = s.lastStream
 	s.mu.Unlock()
 	return nil

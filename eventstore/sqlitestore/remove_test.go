@@ -111,6 +111,45 @@ func TestARemovalIsWholeOrNotAtAll(t *testing.T) {
 	checkIndexesBut(t, s, "none")
 }
 
+func TestAReadDuringARemovalIsOfWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	var between func()
+	s := openTest(t, &Options{viewed: func() {
+		if f := between; f != nil {
+			between = nil
+			f()
+		}
+	}})
+	ctx := t.Context()
+	require.NoError(t, s.Append(ctx, driver.Append{Stream: "a-1", Events: make([]driver.Event, 20)}).Err)
+	for _, c := range []struct {
+		before, first uint64
+		n             int
+	}{{8, 8, 5}, {18, 18, 3}, {21, 0, 0}} {
+		between = func() { require.NoError(t, s.Truncate(ctx, "a-1", c.before)) }
+		events, err := s.ReadStream(ctx, "a-1", 0, driver.Forward, 5)
+		require.NoError(t, err)
+		require.Nil(t, between)
+		require.Len(t, events, c.n, "as many as there are, up to the limit")
+		if c.n > 0 {
+			require.Equal(t, c.first, events[0].Version)
+		}
+	}
+	require.NoError(t, s.Append(ctx, driver.Append{Stream: "a-1", Events: make([]driver.Event, 20)}).Err)
+	between = func() { require.NoError(t, s.Truncate(ctx, "a-1", 30)) }
+	var versions []uint64
+	for at := uint64(0); at < 40; {
+		events, scanned, err := s.ReadAll(ctx, driver.Filter{Categories: []string{"a"}}, at, driver.Forward, 2)
+		require.NoError(t, err)
+		for i := range events {
+			versions = append(versions, events[i].Version)
+		}
+		require.Greater(t, scanned, at)
+		at = scanned
+	}
+	require.Equal(t, []uint64{30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40}, versions, "what was not looked at is read by the next call")
+}
+
 // Readers, removals, merges and appends at once: what a reader gets is always
 // one state of the store.
 func TestReadersAreNotConfusedByRemovalsAndMerges(t *testing.T) {
@@ -152,6 +191,9 @@ func TestReadersAreNotConfusedByRemovalsAndMerges(t *testing.T) {
 				// appended to ten at a time.
 				if n := len(events); n > 0 && n < 4 {
 					t.Errorf("%s has %d events", name, n)
+				}
+				if events, err = r.ReadStream(ctx, name, 0, dir, 3); err != nil || len(events)%3 != 0 {
+					t.Errorf("%d events of %s, as if there were no more: %v", len(events), name, err)
 				}
 				page, _, err := r.ReadAll(ctx, driver.Filter{Categories: []string{"a"}}, 0, dir, 1000)
 				if err != nil {

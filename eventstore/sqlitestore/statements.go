@@ -99,7 +99,7 @@ var statements = [numStatements]string{
 	stMergeTag:          "INSERT OR REPLACE INTO tag_index(tag, position) VALUES(?1, ?2)",
 	stSetMark:           "UPDATE watermark SET position = ?1, stream_id = max(stream_id, ?2)",
 
-	stMark:       "SELECT position, stream_id, removals FROM watermark",
+	stMark:       "SELECT position, stream_id FROM watermark",
 	stLast:       "SELECT coalesce(max(position), 0) FROM events",
 	stLastTime:   "SELECT created FROM events ORDER BY position DESC LIMIT 1",
 	stUnmerged:   "SELECT position, stream_id, version, stream, tags FROM events WHERE position > ?1 AND position <= ?2 ORDER BY position",

@@ -42,15 +42,15 @@ type store struct {
 	bound      bound
 	copying    copying
 
-	mu       sync.RWMutex
-	view     view
-	waiting  int
-	wake     chan struct{} // closed, if anybody waits, when head has moved
-	probing  sync.Mutex    // guards probe and dataVer
-	probe    *conn         // looks for changes in a reader process
-	dataVer  int64         // the change counter up to which nothing was found
-	removing sync.RWMutex  // held shared by readers, and to commit a removal
-	catchUp  sync.Mutex    // held to extend the view in a reader process
+	mu      sync.RWMutex
+	view    view
+	waiting int
+	wake    chan struct{} // closed, if anybody waits, when head has moved
+	probing sync.Mutex    // guards probe and dataVer
+	probe   *conn         // looks for changes in a reader process
+	dataVer int64         // the change counter up to which nothing was found
+	reading sync.RWMutex  // held shared by short reads, and to end the write-ahead log
+	catchUp sync.Mutex    // held to extend the view in a reader process
 }
 
 // Capabilities beyond driver.Store.
@@ -388,7 +388,7 @@ func (s *store) reload() error {
 	s.merge = nil
 	v := view{}
 	if err := s.w.row(stMark, func(st *sqlite.Stmt) {
-		v.mark, s.lastStream, v.removals = uint64(st.ColumnInt64(0)), st.ColumnInt64(1), st.ColumnInt64(2)
+		v.mark, s.lastStream = uint64(st.ColumnInt64(0)), st.ColumnInt64(1)
 	}); err != nil {
 		return err
 	}

@@ -106,7 +106,6 @@ func (g *segment) slab() []uint64 {
 type view struct {
 	segments   []*segment // oldest first; not modified once in a view
 	mark, head uint64
-	removals   int64
 }
 
 // within returns the positions of pos in (lo, hi].
