@@ -193,6 +193,21 @@ func TestNobodyCancelsOrChangesSomebodyElsesOrder(t *testing.T) {
 	require.Equal(t, []any{"result", int64(2), "cancelled", mine.Order}, []any{f.Type, f.ID, f.Status, f.Order})
 }
 
+func TestASnapshotShowsWhatAResultBeforeItToldOf(t *testing.T) {
+	t.Parallel()
+	k := serve(t)
+	e := k.person().dial()
+	for range 100 {
+		order := e.ask(`{"op":"place","id":1,"symbol":"BTC-USD","side":"buy","quantity":"1","price":"10"}`).Order
+		require.Equal(t, "subscribed", e.ask(`{"op":"subscribe","id":2,"channel":"orders","symbol":"BTC-USD"}`).Type)
+		f := e.next()
+		require.Equal(t, "snapshot", f.Type)
+		require.Equal(t, order, (*f.Orders)[0].Order)
+		require.Equal(t, "unsubscribed", e.ask(`{"op":"unsubscribe","id":3,"channel":"orders","symbol":"BTC-USD"}`).Type)
+		require.Equal(t, "result", e.ask(`{"op":"cancel","id":4,"symbol":"BTC-USD","order":"`+order+`"}`).Type)
+	}
+}
+
 func TestTheCookieIsASecretOfTheBrowser(t *testing.T) {
 	t.Parallel()
 	k := serve(t)

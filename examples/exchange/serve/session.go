@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/levada-go/levada/eventstore"
 )
 
 // Codes with which a WebSocket is closed, beside those of RFC 6455.
@@ -50,7 +52,8 @@ type session struct {
 	subs     map[channelKey]*subscription
 	requests bucket
 	orders   bucket
-	excess   int // requests beyond the limit
+	excess   int                 // requests beyond the limit
+	done     eventstore.Position // of the latest event that the client was told of in a result
 	pumps    sync.WaitGroup
 }
 
@@ -245,6 +248,7 @@ func (ss *session) carryOut(r *request, now time.Time) (any, error) {
 	}
 	var done outcome
 	var err error
+	defer func() { ss.done = max(ss.done, done.Position) }()
 	switch r.op {
 	case "place":
 		done, err = x.place(ss.ctx, ss.owner, s, r)

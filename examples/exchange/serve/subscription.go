@@ -14,6 +14,7 @@ import (
 type subscription struct {
 	key    channelKey
 	symbol *Symbol
+	after  eventstore.Position // the snapshot shows everything up to here
 	cancel context.CancelFunc
 	done   chan struct{} // closed when no more frames will come
 }
@@ -60,7 +61,7 @@ func (ss *session) subscribe(r *request, s *Symbol) error {
 	if !ss.send(ss.ctx, encode(subscribedFrame{"subscribed", r.id, r.channel, r.symbol, r.interval})) {
 		return nil
 	}
-	sub := &subscription{key: k, symbol: s, done: make(chan struct{})}
+	sub := &subscription{key: k, symbol: s, after: ss.done, done: make(chan struct{})}
 	ctx, cancel := context.WithCancel(ss.ctx)
 	sub.cancel = cancel
 	ss.subs[k] = sub
@@ -104,6 +105,9 @@ type subscribedFrame struct {
 
 // feed sends the snapshot and then the updates of a subscription until ctx ends.
 func (ss *session) feed(ctx context.Context, sub *subscription) error {
+	if err := ss.s.exchange.caughtUp(ctx, sub.after); err != nil {
+		return err
+	}
 	switch sub.key.channel {
 	case channelTrades:
 		return ss.feedTrades(ctx, sub)

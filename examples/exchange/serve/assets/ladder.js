@@ -6,9 +6,9 @@ export class Ladder {
     this.onpick = onpick;
     this.group = 1; // ticks to a row
     this.mine = new Set(); // "bids 9725000": where own orders rest
-    for (const [name, s] of Object.entries(this.sides)) {
+    for (const s of Object.values(this.sides)) {
       s.element.addEventListener("click", (e) => this.pick(e.target.closest(".row")));
-      s.element.addEventListener("keydown", (e) => this.keys(e, name));
+      s.element.addEventListener("keydown", (e) => this.keys(e));
     }
     new ResizeObserver(() => this.schedule()).observe(asks.parentElement);
   }
@@ -79,12 +79,20 @@ export class Ladder {
     for (const name of ["asks", "bids"]) {
       const s = this.sides[name];
       const rows = name === "asks" ? drawn[name].toReversed() : drawn[name];
-      while (s.element.children.length > rows.length) s.element.lastChild.remove();
-      while (s.element.children.length < rows.length) s.element.append(row());
+      // Rows come and go at the far end, so that who stands on one stays there.
+      const asks = name === "asks";
+      while (s.element.children.length > rows.length) (asks ? s.element.firstChild : s.element.lastChild).remove();
+      while (s.element.children.length < rows.length) s.element[asks ? "prepend" : "append"](row());
       rows.forEach((r, i) => this.fill(s.element.children[i], name, r, deepest, mine));
-      const best = name === "asks" ? s.element.lastChild : s.element.firstChild;
-      if (best && !s.element.querySelector('[tabindex="0"]')) best.tabIndex = 0;
     }
+    // The tab key reaches one row: the one that has the focus, or the best ask.
+    const all = this.all();
+    const stop = all.includes(document.activeElement) ? document.activeElement : this.sides.asks.element.lastChild ?? all[0];
+    for (const e of all) e.tabIndex = e === stop ? 0 : -1;
+  }
+
+  all() {
+    return [...this.sides.asks.element.children, ...this.sides.bids.element.children];
   }
 
   fill(element, name, { price, qty, total }, deepest, mine) {
@@ -118,8 +126,8 @@ export class Ladder {
     if (element) this.onpick(element.dataset.side, Number(element.dataset.price), element);
   }
 
-  keys(e, name) {
-    const all = [...this.sides.asks.element.children, ...this.sides.bids.element.children];
+  keys(e) {
+    const all = this.all();
     const at = all.indexOf(document.activeElement);
     const to = { ArrowUp: at - 1, ArrowDown: at + 1, Home: 0, End: all.length - 1 }[e.key];
     if (at < 0 || to === undefined || !all[to]) return;
