@@ -696,26 +696,29 @@ func TestCommandWithoutEventsBeforeTheFirstEventHasTheVersionBefore(t *testing.T
 
 func TestCommandWhoseCallerHasLeftIsNotDecidedAgain(t *testing.T) {
 	t.Parallel()
-	f := newFaulty()
-	f.shared = true
-	r := open(t, eventstore.New(f, nil), accounts())
-	g := gated(f)
-	ctx, cancel := context.WithCancel(t.Context())
-	decided := 0
-	p := r.Submit(ctx, custom{"a", func(account) ([]event, error) {
-		decided++
-		return []event{deposited{1}}, nil
-	}})
-	<-g.arrived
-	cancel()
-	require.NoError(t, f.foreign("account-a"))
-	g.open(f)
-	_, err := p.Wait(t.Context())
-	require.ErrorIs(t, err, context.Canceled)
-	require.NotErrorIs(t, err, command.ErrOutcomeUnknown, "it is known that nothing was written")
-	require.Equal(t, 1, decided)
-	sum, _ := balance(t, r, "a")
-	require.Equal(t, 1, sum)
+	synctest.Test(t, func(t *testing.T) {
+		f := newFaulty()
+		f.shared = true
+		r := open(t, eventstore.New(f, nil), accounts())
+		g := gated(f)
+		ctx, cancel := context.WithCancel(t.Context())
+		decided := 0
+		p := r.Submit(ctx, custom{"a", func(account) ([]event, error) {
+			decided++
+			return []event{deposited{1}}, nil
+		}})
+		<-g.arrived
+		cancel()
+		synctest.Wait() // it cannot leave any more
+		require.NoError(t, f.foreign("account-a"))
+		g.open(f)
+		_, err := p.Wait(t.Context())
+		require.ErrorIs(t, err, context.Canceled)
+		require.NotErrorIs(t, err, command.ErrOutcomeUnknown, "it is known that nothing was written")
+		require.Equal(t, 1, decided)
+		sum, _ := balance(t, r, "a")
+		require.Equal(t, 1, sum)
+	})
 }
 
 func TestQueueIsClearedOfThoseWhoLeft(t *testing.T) {

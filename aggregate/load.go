@@ -17,7 +17,6 @@ func (r *Repository[S]) appended(stream eventstore.StreamName, v eventstore.Vers
 		return
 	}
 	if v == 0 {
-		in.latest.Store(0)
 		in.forget.Store(true)
 		return
 	}

@@ -194,14 +194,36 @@ func TestErasedEventIsPassedOver(t *testing.T) {
 	require.Equal(t, eventstore.Version(3), v)
 }
 
-// sealer erases one version.
-type sealer struct{ erased eventstore.Version }
+func TestLoadThatFailsHalfwayLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	seal := &sealer{}
+	s := eventstore.New(memstore.NewDriver(), &eventstore.Options{Seal: seal})
+	r := open(t, s, accounts())
+	_, err := r.Execute(t.Context(), deposit{"a", 1})
+	require.NoError(t, err)
+	_, err = s.Append(t.Context(), "account-a", eventstore.Any, eventstore.Event{Data: deposited{10}}, eventstore.Event{Data: deposited{100}})
+	require.NoError(t, err)
+	seal.broken = 3
+	_, err = r.Execute(context.Background(), deposit{"a", 1})
+	require.ErrorIs(t, err, errDisk)
+	require.ErrorContains(t, err, "version 3")
+	seal.broken = 0
+	sum, v := balance(t, r, "a")
+	require.Equal(t, 111, sum)
+	require.Equal(t, eventstore.Version(3), v)
+}
+
+// sealer erases one version, and cannot open another.
+type sealer struct{ erased, broken eventstore.Version }
 
 func (s *sealer) Seal(_ context.Context, _ *eventstore.Event, data []byte) ([]byte, error) {
 	return data, nil
 }
 
 func (s *sealer) Open(_ context.Context, r *eventstore.Recorded, data []byte) ([]byte, error) {
+	if r.Version == s.broken {
+		return nil, errDisk
+	}
 	if r.Version == s.erased {
 		return nil, fmt.Errorf("gone: %w", eventstore.ErrErased)
 	}
