@@ -90,7 +90,7 @@ func TestAggregateInUseIsNeverEvictedOrLoadedTwice(t *testing.T) {
 			for w := range 16 {
 				wg.Go(func() {
 					rnd := rand.New(rand.NewPCG(uint64(w), 0))
-					for range 200 {
+					for range 100 {
 						id := fmt.Sprint(rnd.IntN(5))
 						ctx := context.Background()
 						if rnd.IntN(2) == 0 {

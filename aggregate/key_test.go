@@ -210,3 +210,26 @@ func TestReservedMetadataIsRefused(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, head)
 }
+
+func TestKeyUsedAgainAfterItWasForgottenIsRememberedOnce(t *testing.T) {
+	t.Parallel()
+	s := memstore.Open(nil)
+	typ := accounts()
+	typ.Keys = 1
+	r := open(t, s, typ)
+	for _, key := range []string{"k1", "k2", "k1"} {
+		res, err := r.Execute(t.Context(), deposit{"a", 1}, command.Once(key))
+		require.NoError(t, err)
+		require.False(t, res.Repeated)
+	}
+	typ.Keys = 3
+	r = open(t, s, typ)
+	res, err := r.Execute(t.Context(), deposit{"a", 1}, command.Once("k3"))
+	require.NoError(t, err)
+	require.False(t, res.Repeated)
+	for _, key := range []string{"k1", "k2", "k3"} {
+		res, err := r.Execute(t.Context(), deposit{"a", 1}, command.Once(key))
+		require.NoError(t, err)
+		require.True(t, res.Repeated, key)
+	}
+}
