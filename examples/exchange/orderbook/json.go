@@ -321,11 +321,40 @@ func readText[T ~uint8](s *scan.Scanner, parse func(string) (T, bool)) (T, error
 	if err != nil {
 		return 0, err
 	}
-	v, ok := parse(string(tok[1 : len(tok)-1]))
+	name, ok := words[string(tok[1:len(tok)-1])]
+	if !ok {
+		name = string(tok[1 : len(tok)-1])
+	}
+	v, ok := parse(name)
 	if !ok {
 		return 0, fmt.Errorf("has the unknown value %s", tok)
 	}
 	return v, nil
+}
+
+// words holds the names of constants, so that reading one makes no new string.
+var words = func() map[string]string {
+	m := map[string]string{}
+	addNames(m, book.ParseOp)
+	addNames(m, book.ParseSide)
+	addNames(m, book.ParseType)
+	addNames(m, book.ParseTIF)
+	addNames(m, book.ParseSTP)
+	addNames(m, book.ParseKind)
+	return m
+}()
+
+func addNames[T interface {
+	~uint8
+	String() string
+}](m map[string]string, parse func(string) (T, bool)) {
+	for v := range 256 {
+		if name := T(v).String(); name != "" {
+			if _, ok := parse(name); ok {
+				m[name] = name
+			}
+		}
+	}
 }
 
 // readBounded reads a number between 0 and most.

@@ -293,6 +293,15 @@ func BenchmarkJSON(b *testing.B) {
 			_, _ = json.Marshal(d)
 		}
 	})
+	b.Run("decode", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			var back Decided
+			if err := Codec.Unmarshal(data, &back); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	b.Run("unmarshal", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
