@@ -179,40 +179,52 @@ func (b *bots) step(ctx context.Context, s *Symbol) {
 	}
 }
 
-// requote places, moves, or resizes one quote of a maker.
+// requote places, moves, or resizes one quote of a maker. A quote on the wrong side
+// of the hidden price is about to be taken and goes first, then one that is out of
+// reach, then the farthest if there is a gap beside the hidden price.
 func (b *bots) requote(ctx context.Context, s *Symbol, v *scene) {
-	// The side that leaves the wider gap beside the hidden price needs it more.
-	gaps := [3]float64{book.Buy: v.hidden - float64(v.bid), book.Sell: float64(v.ask) - v.hidden}
-	if v.ask == 0 {
-		gaps[book.Sell] = math.Inf(1)
+	spread := float64(s.spread)
+	var far [3]struct {
+		order liveOrder
+		off   float64
 	}
-	side := book.Buy
-	if gaps[book.Sell] > gaps[book.Buy] != (b.rng.Float64() < 0.25) {
-		side = book.Sell
+	for side := book.Buy; side <= book.Sell; side++ {
+		for _, o := range v.quotes[side] {
+			d := (v.hidden - float64(o.price)) * sign(side)
+			if d < -spread/4 {
+				d = 2*b.reach(s) - d // worse than any that is only far
+			}
+			if d > far[side].off {
+				far[side].order, far[side].off = o, d
+			}
+		}
+	}
+	gaps := [3]float64{book.Buy: v.hidden - float64(v.bid), book.Sell: float64(v.ask) - v.hidden}
+	side := book.Side(1 + b.rng.IntN(2))
+	switch limit := 1.2 * b.reach(s); {
+	case max(far[book.Buy].off, far[book.Sell].off) > limit:
+		side = book.Buy
+		if far[book.Sell].off > far[book.Buy].off {
+			side = book.Sell
+		}
+	case b.rng.Float64() < 0.7: // where more is missing
+		side = book.Buy
+		if gaps[book.Sell] > gaps[book.Buy] {
+			side = book.Sell
+		}
 	}
 	near := 1.0
-	if gaps[side] > 1.2*float64(s.spread) {
+	if v.bid == 0 || v.ask == 0 || gaps[side] > spread {
 		near = 0.12
 	}
-	// The quote that serves least is the one farthest off; one on the wrong side of
-	// the hidden price is about to be taken.
-	farthest, off := -1, 0.0
-	for i, o := range v.quotes[side] {
-		d := (v.hidden - float64(o.price)) * sign(side)
-		if d < -float64(s.spread)/4 {
-			d = b.reach(s) - d
-		}
-		if d > off {
-			farthest, off = i, d
-		}
-	}
+	full := len(v.quotes[side]) >= makerLevels
 	switch {
-	case len(v.quotes[side]) < makerLevels:
-		b.quote(ctx, s, v, side, near)
-	case near < 1 || off > b.reach(s)+2*float64(s.spread):
-		o := v.quotes[side][farthest]
+	case far[side].off > 1.2*b.reach(s) || full && near < 1:
+		o := far[side].order
 		b.send(ctx, s, &book.Command{Op: book.Modify, ID: o.id, Owner: o.owner, Fields: book.FieldPrice | book.FieldQty,
 			Price: b.quotePrice(s, v, side, near), Qty: b.size(s, 1.4)})
+	case !full:
+		b.quote(ctx, s, v, side, near)
 	default:
 		o := v.quotes[side][b.rng.IntN(len(v.quotes[side]))]
 		b.send(ctx, s, &book.Command{Op: book.Modify, ID: o.id, Owner: o.owner, Fields: book.FieldQty, Qty: b.size(s, 1.4)})
@@ -241,14 +253,19 @@ func (b *bots) quote(ctx context.Context, s *Symbol, v *scene, side book.Side, n
 func (b *bots) quotePrice(s *Symbol, v *scene, side book.Side, near float64) int64 {
 	u := b.rng.Float64()
 	off := float64(s.spread)/2 + u*u*near*b.reach(s)
+	room := 1 + b.rng.Int64N(2*s.spread) // from the other side, where that is in the way
 	if side == book.Buy {
 		p := int64(math.Round(v.hidden - off))
-		if v.ask != 0 {
-			p = min(p, v.ask-1)
+		if v.ask != 0 && p >= v.ask {
+			p = v.ask - room
 		}
 		return max(p, 1)
 	}
-	return max(int64(math.Round(v.hidden+off)), v.bid+1)
+	p := int64(math.Round(v.hidden + off))
+	if p <= v.bid {
+		p = v.bid + room
+	}
+	return p
 }
 
 // take trades at once: with the quotes that lag behind, or just so.
