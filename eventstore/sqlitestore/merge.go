@@ -11,12 +11,12 @@ import (
 type merge struct {
 	segment *segment
 	sorted  chan struct{} // closed when the rows below are there
-	rows    mergeRows
+	rows    sortedRows
 	at      mergeAt // what is in the transaction under way
 	durable mergeAt // what has been committed
 }
 
-type mergeRows struct {
+type sortedRows struct {
 	streams    []streamRow
 	names      []began
 	categories []categoryRow
@@ -63,8 +63,8 @@ func (s *store) freeze() {
 	}()
 }
 
-func sortRows(g *segment) mergeRows {
-	r := mergeRows{streams: make([]streamRow, 0, g.events), categories: make([]categoryRow, 0, g.events)}
+func sortRows(g *segment) sortedRows {
+	r := sortedRows{streams: make([]streamRow, 0, g.events), categories: make([]categoryRow, 0, g.events)}
 	for id, run := range g.streams {
 		for i, p := range run.pos {
 			r.streams = append(r.streams, streamRow{id, run.first + uint64(i), p})
@@ -103,7 +103,7 @@ func sortNames(names map[string]int64) []began {
 	return list
 }
 
-func (r *mergeRows) total() int {
+func (r *sortedRows) total() int {
 	return len(r.streams) + len(r.names) + len(r.categories) + len(r.catNames) + len(r.tags)
 }
 
@@ -124,7 +124,7 @@ func (s *store) mergeSome(n int) (int, error) {
 		<-m.sorted
 	}
 	k := max(minSlice, 2*n*m.rows.total()/max(1, m.segment.events))
-	if err := s.mergeRows(k); err != nil {
+	if err := s.mergeUpTo(k); err != nil {
 		return 0, err
 	}
 	if s.opt.merging != nil {
@@ -133,10 +133,26 @@ func (s *store) mergeSome(n int) (int, error) {
 	return k, nil
 }
 
-// mergeRows merges at most k rows, and moves the watermark if none is left.
-func (s *store) mergeRows(k int) error {
+// mergeUpTo merges at most k rows, and moves the watermark if none is left.
+func (s *store) mergeUpTo(k int) error {
 	m, c := s.merge, s.w
 	r, at := &m.rows, &m.at
+	for ; k >= mergeRows && at.streams+mergeRows <= len(r.streams); k -= mergeRows {
+		st, err := c.stmt(stMergeStreams)
+		if err != nil {
+			return err
+		}
+		for i := range mergeRows {
+			e := &r.streams[at.streams+i]
+			st.BindInt64(3*i+1, e.id)
+			st.BindInt64(3*i+2, int64(e.version))
+			st.BindInt64(3*i+3, int64(e.position))
+		}
+		at.streams += mergeRows
+		if err := finish(st); err != nil {
+			return err
+		}
+	}
 	for ; k > 0 && at.streams < len(r.streams); k-- {
 		e := &r.streams[at.streams]
 		at.streams++
@@ -146,6 +162,21 @@ func (s *store) mergeRows(k int) error {
 	}
 	if err := c.mergeNames(stMergeName, r.names, &at.names, &k); err != nil {
 		return err
+	}
+	for ; k >= mergeRows && at.categories+mergeRows <= len(r.categories); k -= mergeRows {
+		st, err := c.stmt(stMergeCategories)
+		if err != nil {
+			return err
+		}
+		for i := range mergeRows {
+			e := &r.categories[at.categories+i]
+			st.BindInt64(2*i+1, e.id)
+			st.BindInt64(2*i+2, int64(e.position))
+		}
+		at.categories += mergeRows
+		if err := finish(st); err != nil {
+			return err
+		}
 	}
 	for ; k > 0 && at.categories < len(r.categories); k-- {
 		e := &r.categories[at.categories]
@@ -238,7 +269,7 @@ func (s *store) mergeAll() error {
 			}
 		}
 		<-s.merge.sorted
-		if err := s.transact(func(*conn) error { return s.mergeRows(s.opt.slice) }); err != nil {
+		if err := s.transact(func(*conn) error { return s.mergeUpTo(s.opt.slice) }); err != nil {
 			return err
 		}
 		s.mu.Lock()

@@ -16,8 +16,10 @@ const (
 
 	stInsertEvent
 	stMergeStream
+	stMergeStreams
 	stMergeName
 	stMergeCategory
+	stMergeCategories
 	stMergeCategoryName
 	stMergeTag
 	stSetMark
@@ -78,6 +80,9 @@ const eventColumns = "e.position, e.version, e.created, e.event_id, e.stream, e.
 // which they are bound; running a statement costs more than a row does.
 const fetchRows = 64
 
+// mergeRows is how many rows stMergeStreams and stMergeCategories write.
+const mergeRows = 32
+
 var statements = [numStatements]string{
 	stBegin:      "BEGIN",
 	stBeginWrite: "BEGIN IMMEDIATE",
@@ -93,6 +98,8 @@ var statements = [numStatements]string{
 	// What was merged before a crash, but not yet covered by the watermark, is
 	// merged again: hence OR REPLACE.
 	stMergeStream:       "INSERT OR REPLACE INTO stream_index(stream_id, version, position) VALUES(?1, ?2, ?3)",
+	stMergeStreams:      "INSERT OR REPLACE INTO stream_index(stream_id, version, position) VALUES" + strings.Repeat("(?,?,?),", mergeRows-1) + "(?,?,?)",
+	stMergeCategories:   "INSERT OR REPLACE INTO category_index(category_id, position) VALUES" + strings.Repeat("(?,?),", mergeRows-1) + "(?,?)",
 	stMergeName:         "INSERT OR REPLACE INTO stream_names(name, id) VALUES(?1, ?2)",
 	stMergeCategory:     "INSERT OR REPLACE INTO category_index(category_id, position) VALUES(?1, ?2)",
 	stMergeCategoryName: "INSERT OR REPLACE INTO category_names(name, id) VALUES(?1, ?2)",
