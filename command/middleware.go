@@ -40,9 +40,7 @@ func (h innermost) HandleCommand(ctx context.Context, e *Envelope) (Result, erro
 	if e.placed == nil {
 		return h.Submitter.HandleCommand(ctx, e)
 	}
-	inner := *e
-	inner.placed = nil
-	p := h.SubmitCommand(ctx, &inner)
+	p := h.SubmitCommand(ctx, e)
 	e.placed.settle()
 	// What ctx does to the command is up to the Submitter, which has it too.
 	<-p.done

@@ -140,7 +140,7 @@ func (r *Router) target(c command.Command) (command.Target, error) {
 	case len(found) > 1:
 		return nil, fmt.Errorf("%w for %T: %s and %s", ErrAmbiguous, c, describe(found[0]), describe(found[1]))
 	}
-	if inner, ok := found[0].(*Router); ok {
+	if inner := within(found[0]); inner != nil {
 		// It may itself be unable to tell.
 		if _, err := inner.target(c); err != nil {
 			return nil, err
@@ -159,18 +159,28 @@ func describe(t command.Target) string {
 
 // contains reports whether r is t or one of the targets below it.
 func contains(t command.Target, r *Router) bool {
-	switch t := t.(type) {
-	case *Router:
-		if t == r {
+	inner := within(t)
+	if inner == nil || inner == r {
+		return inner != nil
+	}
+	for _, below := range inner.targets() {
+		if contains(below, r) {
 			return true
 		}
-		for _, below := range t.targets() {
-			if contains(below, r) {
-				return true
-			}
-		}
-	case used:
-		return contains(t.t, r)
 	}
 	return false
+}
+
+// within returns the router that t is, behind whatever middleware, or nil.
+func within(t command.Target) *Router {
+	for {
+		switch u := t.(type) {
+		case *Router:
+			return u
+		case used:
+			t = u.t
+		default:
+			return nil
+		}
+	}
 }

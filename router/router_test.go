@@ -92,10 +92,12 @@ func TestUnroutedCommandIsAnErrorThatNamesItsType(t *testing.T) {
 
 func TestTwoTargetsForOneCommandIsAnErrorThatNamesItsType(t *testing.T) {
 	t.Parallel()
-	var r, outer router.Router
+	var r, outer, guarded router.Router
 	r.Handle(counters(t), counters(t))
 	outer.Handle(&r)
-	for _, r := range []*router.Router{&r, &outer} {
+	guarded.Handle(router.Use(&r))
+	for _, r := range []*router.Router{&r, &outer, &guarded} {
+		require.ErrorIs(t, r.Check(count{}), router.ErrAmbiguous)
 		require.True(t, r.Handles(count{}), "so that nobody else takes it")
 		_, err := command.Dispatch(t.Context(), r, count{})
 		require.ErrorIs(t, err, router.ErrAmbiguous)
