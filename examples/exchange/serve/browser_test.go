@@ -42,7 +42,8 @@ func newBrowser(t *testing.T) *browser {
 			t.Skip("chromium is not installed: the page is not tested in a browser")
 		}
 	}
-	dir := t.TempDir()
+	dir, err := os.MkdirTemp("", "exchange-browser")
+	require.NoError(t, err)
 	cmd := exec.Command(path, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--user-data-dir="+dir,
 		"--remote-debugging-port=0", "--window-size=1400,900", "about:blank")
@@ -50,6 +51,8 @@ func newBrowser(t *testing.T) *browser {
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
+		// Its own processes end a moment after it and write until then.
+		require.Eventually(t, func() bool { return os.RemoveAll(dir) == nil }, 30*time.Second, 20*time.Millisecond)
 	})
 	var port string
 	require.Eventually(t, func() bool {
