@@ -170,6 +170,35 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
+// BenchmarkStore appends as BenchmarkAppend does, but through the portable store,
+// so that the difference is its share.
+func BenchmarkStore(b *testing.B) {
+	for _, callers := range []int{1, 16, 256, 1024} {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			store := portable(b, filepath.Join(b.TempDir(), "events.db"), nil)
+			b.ReportAllocs()
+			b.ResetTimer()
+			var wg sync.WaitGroup
+			for c := range callers {
+				wg.Go(func() {
+					w := newWorkload(uint64(c))
+					events := make([]driver.Event, 1)
+					for i := c; i < b.N; i += callers {
+						a := w.next(events)
+						e := eventstore.Event{Type: events[0].Type, Raw: events[0].Data, ContentType: jsonContent, Metadata: events[0].Metadata}
+						if _, err := store.Append(context.Background(), eventstore.StreamName(a.Stream), eventstore.Expected(a.Expected), e); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			wg.Wait()
+			b.StopTimer()
+			rate(b)
+		})
+	}
+}
+
 func rate(b *testing.B) { b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s") }
 
 // preload fills a store with n events of 100 long streams and many short ones.

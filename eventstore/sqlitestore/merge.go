@@ -133,7 +133,8 @@ func (s *store) mergeSome(n int) (int, error) {
 	return k, nil
 }
 
-// mergeUpTo merges at most k rows, and moves the watermark if none is left.
+// mergeUpTo merges at most k rows, and moves the watermark if none is left. The
+// two tables that get a row for every event are written by many rows at once.
 func (s *store) mergeUpTo(k int) error {
 	m, c := s.merge, s.w
 	r, at := &m.rows, &m.at
