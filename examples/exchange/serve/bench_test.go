@@ -1,14 +1,18 @@
 package serve
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/require"
 
 	"github.com/levada-go/levada/eventstore"
@@ -98,4 +102,60 @@ func BenchmarkFrames(b *testing.B) {
 		s.mergeLevels(&f, changes)
 		_ = encode(f)
 	}
+}
+
+// BenchmarkFanOut measures how long it takes from placing an order until 200
+// sockets have the update of the book, with server and clients in one process.
+func BenchmarkFanOut(b *testing.B) {
+	const sockets = 200
+	store := memstore.Open(nil)
+	log := slog.New(slog.DiscardHandler)
+	x, err := Open(store, Symbols(), log)
+	require.NoError(b, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = x.Run(ctx) })
+	server := newServer(x, nil, log, free())
+	server.callers = buckets{rate: 1e6, burst: 1e6}
+	web := httptest.NewServer(server)
+	defer func() {
+		require.NoError(b, server.Shutdown(context.Background()))
+		web.Close()
+		cancel()
+		running.Wait()
+		require.NoError(b, store.Close())
+	}()
+	var began, updated sync.WaitGroup
+	for range sockets {
+		conn, _, err := websocket.DefaultDialer.Dial(strings.Replace(web.URL, "http", "ws", 1)+"/ws", nil)
+		require.NoError(b, err)
+		defer conn.Close()
+		require.NoError(b, conn.WriteMessage(websocket.TextMessage, []byte(`{"op":"subscribe","channel":"book","symbol":"BTC-USD"}`)))
+		began.Add(1)
+		go func() {
+			for {
+				_, data, err := conn.ReadMessage()
+				switch {
+				case err != nil:
+					return
+				case bytes.HasPrefix(data, []byte(`{"type":"snapshot"`)):
+					began.Done()
+				case bytes.HasPrefix(data, []byte(`{"type":"update"`)):
+					updated.Done()
+				}
+			}
+		}()
+	}
+	began.Wait()
+	n := int64(0)
+	for b.Loop() {
+		n++
+		updated.Add(sockets)
+		c := book.Command{Op: book.Place, Side: book.Buy, ID: x.newID(), Owner: 1, Qty: 1, Price: 1 + n%50}
+		if _, err := x.execute(ctx, &x.symbols[0], &c); err != nil {
+			b.Fatal(err)
+		}
+		updated.Wait()
+	}
+	b.ReportMetric(b.Elapsed().Seconds()*1e6/float64(b.N)/sockets, "µs/frame")
 }
