@@ -25,7 +25,7 @@ func (sub *subscription) end() {
 	<-sub.done
 }
 
-// channel returns what r asks to be subscribed to, or unsubscribed from.
+// subject returns what r asks to be subscribed to, or unsubscribed from.
 func (r *request) subject() (channelKey, error) {
 	k := channelKey{channel: r.channel, symbol: r.symbol}
 	switch r.channel {
