@@ -231,7 +231,7 @@ func TestACrashInTheMiddleOfAMergeIsRepairedByMergingAgain(t *testing.T) {
 	}})
 	require.NoError(t, err)
 	l := &ledger{acked: map[uint64]ack{}, streams: map[string]uint64{}}
-	for v := range 200 {
+	for v := 0; v < 200 || len(copies) < 4; v++ {
 		for i := range 3 {
 			name := fmt.Sprintf("c%d-%d", i, v/10)
 			r := s.Append(context.Background(), driver.Append{Stream: name, Events: []driver.Event{crashEvent(name, v%10+1, 0, 1)}})

@@ -32,6 +32,8 @@ type Options struct {
 	// default is twice GOMAXPROCS, but at least 4.
 	Readers int
 
+	// What follows is for tests: zero is what the constants below say.
+
 	clock         func() time.Time
 	unmerged      int          // events in a segment before it is merged
 	slice         int          // rows merged in one transaction when all are
