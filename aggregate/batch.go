@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"time"
 
 	"github.com/levada-go/levada/command"
@@ -77,6 +78,12 @@ func (r *Repository[S]) run(in *instance[S], b *batch[S]) (held bool) {
 		time.Sleep(in.backoff)
 		in.backoff = 0
 	}
+	if in.crowd > 1 {
+		// Those just answered are about to send their next commands. They are let
+		// run first, so that they share this append and do not wait for the next.
+		runtime.Gosched()
+	}
+	in.crowd = 0
 	// Nobody is taken before the state is there: they may leave until then.
 	o := in.first()
 	if o == nil {
@@ -406,6 +413,7 @@ func (r *Repository[S]) publish(in *instance[S], b *batch[S], v eventstore.Versi
 	in.version = v
 	// A caller may send its next command as soon as it is answered, and its op may
 	// be used again. So all outcomes are known before the first is told.
+	in.crowd = len(b.ops)
 	for _, o := range b.ops {
 		in.commanded = true
 		res := command.Result{Stream: in.stream, Version: start + eventstore.Version(o.end)}

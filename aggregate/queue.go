@@ -89,6 +89,7 @@ type instance[S any] struct {
 	at        int
 	limit     int           // ops that may go into one batch; 0 is as many as there are
 	backoff   time.Duration // before the next batch
+	crowd     int           // commands answered by the batch before
 	commanded bool          // a command was answered since it was last at rest
 }
 
