@@ -8,6 +8,7 @@ import (
 
 	"github.com/levada-go/levada/command"
 	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/eventstore/driver"
 	"github.com/levada-go/levada/eventstore/memstore"
 	"github.com/stretchr/testify/require"
 )
@@ -140,6 +141,29 @@ func TestRepositoryHandlesTheCommandsOfItsState(t *testing.T) {
 	head, err := s.Head(t.Context())
 	require.NoError(t, err)
 	require.Zero(t, head)
+}
+
+func TestDriverThatCanOnlyAppendIsEnough(t *testing.T) {
+	t.Parallel()
+	s := eventstore.New(struct{ driver.Store }{memstore.NewDriver()}, nil)
+	typ := accounts()
+	typ.SnapshotEvery = 100
+	r := open(t, s, typ)
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			for range 25 {
+				if _, err := r.Execute(t.Context(), deposit{"a", 1}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	awaitSnapshot(t, s, "account-a", 400)
+	sum, v := balance(t, open(t, s, typ), "a")
+	require.Equal(t, 400, sum)
+	require.Equal(t, eventstore.Version(400), v)
 }
 
 func TestClosedStoreRefusesCommands(t *testing.T) {

@@ -70,8 +70,9 @@ type Type[S any] struct {
 	Queue int
 	// Keys is how many of its latest idempotency keys an aggregate remembers;
 	// default 4096. A key beyond that is forgotten, and its command would be
-	// executed again. A process manager needs fewer than it has commands under way
-	// to one aggregate.
+	// executed again. So it must be more than a process manager, or a client that
+	// tries again, can have under way for one aggregate. The key of events that an
+	// upcast leaves nothing of is forgotten when the aggregate is read back.
 	Keys int
 
 	// Logger is told when a snapshot cannot be read or written; default slog.Default().
