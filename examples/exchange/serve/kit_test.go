@@ -49,6 +49,12 @@ func (b *lockedBuffer) String() string {
 	return b.b.String()
 }
 
+func (b *lockedBuffer) reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.b.Reset()
+}
+
 // free are limits that do not get in the way.
 func free() limits {
 	l := defaultLimits

@@ -399,7 +399,7 @@ func TestAPanicEndsOneSessionOnly(t *testing.T) {
 		require.Equal(t, websocket.CloseInternalServerErr, e.closed())
 		require.Equal(t, "pong", other.ask(`{"op":"ping"}`).Type)
 		require.Contains(t, k.log.String(), "broken clock")
-		k.log.b.Reset() // it is meant to be there
+		k.log.reset() // it is meant to be there
 	})
 	require.True(t, ok)
 }
