@@ -163,9 +163,9 @@ func (s *Store) Shutdown(ctx context.Context) error {
 			if s.writer != nil {
 				s.writer.drain()
 			}
-			s.direct.Lock()
-			s.direct.Unlock()
+			s.direct.Lock() // when those under way are done
 			close(idle)
+			s.direct.Unlock()
 		}()
 		end := func() {
 			s.tail.close()
