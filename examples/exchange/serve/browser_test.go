@@ -263,9 +263,10 @@ func TestThePageInABrowser(t *testing.T) {
 	b.shoot("narrow", 390, 2300)
 	for _, width := range []int{320, 390, 700, 820, 1080, 1200, 1340} {
 		b.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false})
-		require.Equal(t, "[]", b.eval(`[...document.querySelectorAll("main *, header *, footer *")].filter((e) =>
-			e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".scroll, .markets, canvas, .hidden, [hidden]")).map((e) => e.className || e.tagName).slice(0, 9)`), "it fits into %d", width)
-		require.Equal(t, "false", b.eval(`document.documentElement.scrollWidth > innerWidth`), "it fits into %d", width)
+		// The chart follows a moment after the window.
+		b.until(fmt.Sprintf(`innerWidth === %d && document.documentElement.scrollWidth <= innerWidth &&
+			![...document.querySelectorAll("main *, header *, footer *")].some((e) =>
+				e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".scroll, .markets, canvas, .hidden, [hidden]"))`, width))
 	}
 	b.call("Emulation.clearDeviceMetricsOverride", nil)
 
