@@ -532,3 +532,10 @@ func TestTwoAppsThatShareAModelCountEachEventOnce(t *testing.T) {
 	wg.Wait()
 	require.Equal(t, 10, read("shared"))
 }
+
+func TestTwoAggregateTypesOfOneCategoryAreRefused(t *testing.T) {
+	t.Parallel()
+	other := *Accounts
+	_, err := levada.New(memstore.Open(nil), levada.Config{Aggregates: []aggregate.Opener{Accounts, &other}})
+	require.ErrorContains(t, err, `category "account"`)
+}

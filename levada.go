@@ -58,6 +58,7 @@ func New(s *eventstore.Store, c Config) (*App, error) {
 	var faults []error
 	var r router.Router
 	opened := map[aggregate.Opener]bool{}
+	categories := map[string]bool{}
 	for i, o := range c.Aggregates {
 		switch {
 		case o == nil:
@@ -72,6 +73,12 @@ func New(s *eventstore.Store, c Config) (*App, error) {
 		if err != nil {
 			faults = append(faults, err)
 			continue
+		}
+		if k, ok := t.(interface{ Category() string }); ok {
+			if categories[k.Category()] {
+				faults = append(faults, fmt.Errorf("levada: Aggregates[%d]: another type keeps its streams in category %q too", i, k.Category()))
+			}
+			categories[k.Category()] = true
 		}
 		r.Handle(t)
 	}

@@ -84,6 +84,9 @@ func references(t reflect.Type) bool {
 	return false
 }
 
+// Category returns the category of the streams of the repository's aggregates.
+func (r *Repository[S]) Category() string { return r.t.Name }
+
 // Handles reports whether c is a command of this type's aggregates.
 func (r *Repository[S]) Handles(c command.Command) bool { _, ok := c.(Command[S]); return ok }
 

@@ -90,7 +90,8 @@ func (r *Repository[S]) save(in *instance[S]) {
 			}
 			continue
 		}
-		if err := r.store.SaveSnapshot(context.Background(), in.stream, *snap); err != nil {
+		err := r.store.SaveSnapshot(context.Background(), in.stream, *snap)
+		if err != nil && !errors.Is(err, eventstore.ErrClosed) { // the next one to load reads some more events
 			r.t.Logger.Warn("aggregate: snapshot cannot be written", "stream", in.stream, "version", snap.Version, "err", err)
 		}
 	}

@@ -217,6 +217,22 @@ func TestFailureToWriteASnapshotIsLoggedAndFailsNoCommand(t *testing.T) {
 	}
 }
 
+func TestASnapshotThatComesTooLateForAClosedStoreIsNoFault(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFaulty()
+		f.snap = func(driver.Snapshot) error { return driver.ErrClosed }
+		var buf bytes.Buffer
+		typ := accounts()
+		typ.SnapshotEvery = 1
+		typ.Logger = slog.New(slog.NewTextHandler(&buf, nil))
+		_, err := open(t, eventstore.New(f, nil), typ).Execute(t.Context(), deposit{"a", 1})
+		require.NoError(t, err)
+		synctest.Wait()
+		require.Empty(t, buf.String())
+	})
+}
+
 func TestSnapshotCodecReplacesJSON(t *testing.T) {
 	t.Parallel()
 	type hidden = hiddenState

@@ -175,7 +175,8 @@ func (s *Scenario[S]) listed(e aggregate.Event[S]) bool {
 	return false
 }
 
-// restores takes a snapshot of the state and compares what it gives back.
+// restores takes a snapshot of the state and compares what it gives back: by the
+// state's own method Equal(S) bool, if it has one, else field by field.
 func (s *Scenario[S]) restores() error {
 	encode := func(state *S) ([]byte, error) { return json.Marshal(state) }
 	decode := func(data []byte, state *S) error { return json.Unmarshal(data, state) }
@@ -189,6 +190,12 @@ func (s *Scenario[S]) restores() error {
 	var back S
 	if err := decode(data, &back); err != nil {
 		return err
+	}
+	if e, ok := any(&s.state).(interface{ Equal(S) bool }); ok {
+		if !e.Equal(back) {
+			return errors.New("the restored state is not Equal")
+		}
+		return nil
 	}
 	if path := diff(reflect.ValueOf(&s.state).Elem(), reflect.ValueOf(&back).Elem(), reflect.TypeFor[S]().String()); path != "" {
 		return errors.New(path)

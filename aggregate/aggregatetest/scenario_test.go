@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -222,4 +223,36 @@ func TestStateMustSurviveASnapshotIfThereAreAny(t *testing.T) {
 		Decode: func([]byte, *tally) error { return errBanned },
 	}
 	require.Contains(t, failure(func(t testing.TB) { aggregatetest.Given(t, &own) }), "banned")
+}
+
+// A pool keeps where its names stand in an order that a snapshot does not.
+type pool struct{ Names []string }
+
+func (p pool) Equal(q pool) bool {
+	return slices.Equal(slices.Sorted(slices.Values(p.Names)), slices.Sorted(slices.Values(q.Names)))
+}
+
+type pooled struct{ Who string }
+
+func (e pooled) Apply(p *pool) { p.Names = append(p.Names, e.Who) }
+
+func TestAStateMaySayWhenItIsEqualToARestoredOne(t *testing.T) {
+	t.Parallel()
+	typ := &aggregate.Type[pool]{Name: "pool", Events: aggregate.Events[pool]{"pooled": pooled{}}, SnapshotEvery: 10}
+	restore := func(names ...string) *aggregate.SnapshotCodec[pool] {
+		return &aggregate.SnapshotCodec[pool]{
+			Encode: func(*pool) ([]byte, error) { return nil, nil },
+			Decode: func(_ []byte, p *pool) error { p.Names = names; return nil },
+		}
+	}
+	typ.Snapshot = restore("bob", "ann")
+	require.Contains(t, failure(func(t testing.TB) { aggregatetest.Given(t, typ) }), "would not survive")
+	two := func(typ *aggregate.Type[pool]) func(testing.TB) {
+		return func(t testing.TB) {
+			aggregatetest.Given(t, typ, pooled{"ann"}, pooled{"bob"})
+		}
+	}
+	require.Empty(t, failure(two(typ)))
+	typ.Snapshot = restore("ann")
+	require.Contains(t, failure(two(typ)), "not Equal")
 }

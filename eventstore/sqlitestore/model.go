@@ -101,7 +101,9 @@ func TargetFile(path string, m Model) (*ReadModel, error) {
 // an inline projection, sees both. Its transactions go through the writer of the
 // store: appends wait while handlers run, and each batch costs a commit as
 // durable as an append. [ReadModel.BatchLimit] tells a projection to keep its
-// batches short. Prefer [Target] unless the model must be in the file.
+// batches short. Prefer [Target] unless the model must be in the file. A handler
+// must not append to the same store, nor dispatch a command that does: it would
+// wait for itself.
 //
 // A store opened with Options.ReadOnly can read the model, but not update it.
 func TargetIn(store *eventstore.Store, m Model) (*ReadModel, error) {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"log/slog"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -87,11 +86,7 @@ func openDurable(r *run) (_ *durable, err error) {
 			d.store.Close()
 		}
 	}()
-	books := *orderbook.Books
-	// The store is closed without waiting for the last snapshot, whose loss only
-	// costs the time to read some events again.
-	books.Logger = slog.New(slog.DiscardHandler)
-	if d.books, err = aggregate.New(d.store, &books); err != nil {
+	if d.books, err = aggregate.New(d.store, orderbook.Books); err != nil {
 		return nil, err
 	}
 	if err := d.books.View(d.ctx, symbol, func(b *orderbook.Book, v eventstore.Version) { d.old, d.commands = b.Mark(), v }); err != nil {

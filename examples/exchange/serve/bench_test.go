@@ -67,7 +67,7 @@ func BenchmarkStart(b *testing.B) {
 	}
 	b.Run("events", func(b *testing.B) {
 		for b.Loop() {
-			open(func(x *Exchange, ctx context.Context) error { return x.group.Run(ctx) }) // saves nothing
+			open(func(x *Exchange, ctx context.Context) error { return x.app.Run(ctx) }) // saves nothing
 		}
 		b.ReportMetric(events*float64(b.N)/b.Elapsed().Seconds(), "events/s")
 	})

@@ -21,6 +21,7 @@ import (
 	"github.com/levada-go/levada/eventstore"
 	"github.com/levada-go/levada/eventstore/memstore"
 	"github.com/levada-go/levada/eventstore/sqlitestore"
+	"github.com/levada-go/levada/examples/exchange/orderbook"
 )
 
 // The exit status of Main.
@@ -176,17 +177,20 @@ func shown(path string, err error) string {
 	return path
 }
 
+// storeOptions has the codec that writes the books' events faster.
+var storeOptions = eventstore.Options{Codecs: []eventstore.Codec{orderbook.Codec}}
+
 // open opens the store and says where it is.
 func (c *config) open(stdout io.Writer) (*eventstore.Store, error) {
 	kind, path, _ := strings.Cut(c.store, ":")
 	if kind == "memory" {
 		fmt.Fprintln(stdout, "Events are kept in memory and forgotten at the end.")
-		return memstore.Open(nil), nil
+		return memstore.Open(&memstore.Options{Store: storeOptions}), nil
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the folder of %s: %w; choose another file with -db", path, err)
 	}
-	store, err := sqlitestore.Open(path, nil)
+	store, err := sqlitestore.Open(path, &sqlitestore.Options{Store: storeOptions})
 	if errors.Is(err, sqlitestore.ErrLocked) {
 		return nil, fmt.Errorf("another exchange is running on %s (%w); stop it, or choose another file with -db", path, err)
 	}

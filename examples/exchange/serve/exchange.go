@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/levada-go/levada"
 	"github.com/levada-go/levada/aggregate"
 	"github.com/levada-go/levada/command"
 	"github.com/levada-go/levada/eventstore"
@@ -22,13 +23,12 @@ import (
 // model up to date.
 type Exchange struct {
 	store   *eventstore.Store
-	books   *aggregate.Repository[orderbook.Book]
+	app     *levada.App
 	symbols []Symbol
 	bySym   map[string]*Symbol
 	frames  map[string]*frames
 
 	markets kept
-	group   projection.Group
 	lastID  atomic.Uint64
 }
 
@@ -46,25 +46,25 @@ const (
 // Open returns the exchange for the given markets on a store, whose events it
 // registers.
 func Open(store *eventstore.Store, symbols []Symbol, log *slog.Logger) (*Exchange, error) {
-	books, err := aggregate.New(store, orderbook.Books)
-	if err != nil {
-		return nil, fmt.Errorf("exchange: %w", err)
-	}
-	x := &Exchange{store: store, books: books, symbols: symbols, bySym: map[string]*Symbol{}, frames: map[string]*frames{}}
+	x := &Exchange{store: store, symbols: symbols, bySym: map[string]*Symbol{}, frames: map[string]*frames{}}
 	for i := range symbols {
 		x.bySym[symbols[i].Name] = &symbols[i]
 		x.frames[symbols[i].Name] = &frames{}
 	}
 	x.markets.store, x.markets.log = store, log
-	x.group.Store, x.group.Logger = store, log
-	err = x.group.Add(&projection.Projection[*Markets]{
-		Name: marketsName, Target: &x.markets,
-		Filter:   eventstore.Filter{Categories: []string{orderbook.Books.Name}},
-		Handlers: []projection.Handler[*Markets]{projection.On(foldDecided)},
+	app, err := levada.New(store, levada.Config{
+		Aggregates: []aggregate.Opener{orderbook.Books},
+		Projections: []projection.Runner{&projection.Projection[*Markets]{
+			Name: marketsName, Target: &x.markets,
+			Filter:   eventstore.Filter{Categories: []string{orderbook.Books.Name}},
+			Handlers: []projection.Handler[*Markets]{projection.On(foldDecided)},
+		}},
+		Logger: log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("exchange: %w", err)
 	}
+	x.app = app
 	return x, nil
 }
 
@@ -93,7 +93,7 @@ func decisionOf(r *eventstore.Recorded) (decision, bool) {
 // Run keeps the read model up to date until ctx ends, and then saves it. It returns
 // an error only if the store was closed before.
 func (x *Exchange) Run(ctx context.Context) error {
-	if err := x.group.Run(ctx); err != nil {
+	if err := x.app.Run(ctx); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
@@ -112,7 +112,7 @@ func (x *Exchange) Ready(ctx context.Context) error {
 }
 
 func (x *Exchange) caughtUp(ctx context.Context, p eventstore.Position) error {
-	return x.group.Wait(ctx, p, marketsName)
+	return x.app.Group.Wait(ctx, p, marketsName)
 }
 
 func (x *Exchange) symbol(name string) *Symbol { return x.bySym[name] }
@@ -209,7 +209,7 @@ func asBadRequest(err error) error {
 // the book.Reason for which it was refused. It returns as soon as the event is
 // durable; the read model follows.
 func (x *Exchange) execute(ctx context.Context, s *Symbol, c *book.Command, opts ...command.Option) (outcome, error) {
-	var cmd aggregate.Command[orderbook.Book]
+	var cmd command.Command
 	switch c.Op {
 	case book.Place:
 		cmd = orderbook.Place{Symbol: s.Name, ID: c.ID, Owner: c.Owner, Side: c.Side, Type: c.Type, TIF: c.TIF, STP: c.STP,
@@ -219,7 +219,7 @@ func (x *Exchange) execute(ctx context.Context, s *Symbol, c *book.Command, opts
 	default:
 		cmd = orderbook.Cancel{Symbol: s.Name, ID: c.ID, Owner: c.Owner}
 	}
-	res, err := x.books.Execute(ctx, cmd, opts...)
+	res, err := x.app.Dispatch(ctx, cmd, opts...)
 	if err != nil {
 		return outcome{}, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/levada-go/levada/aggregate"
 	"github.com/levada-go/levada/eventstore"
 	"github.com/levada-go/levada/examples/exchange/book"
 	"github.com/levada-go/levada/examples/exchange/orderbook"
@@ -178,7 +179,9 @@ func (k *kit) tape(after, last eventstore.Version) []tradeJSON {
 func (k *kit) bookNow() (bids, asks map[string]string) {
 	s := &k.x.symbols[0]
 	bids, asks = map[string]string{}, map[string]string{}
-	require.NoError(k.t, k.x.books.View(context.Background(), s.Name, func(b *orderbook.Book, _ eventstore.Version) {
+	books, err := aggregate.New(k.x.store, orderbook.Books)
+	require.NoError(k.t, err)
+	require.NoError(k.t, books.View(context.Background(), s.Name, func(b *orderbook.Book, _ eventstore.Version) {
 		for l := range b.Live().Levels(book.Buy) {
 			bids[s.Price(l.Price)] = s.Qty(l.Qty)
 		}

@@ -89,7 +89,7 @@ func reopen(t *testing.T, file string, fn func(k *kit)) (handled uint64) {
 		k := serveStore(t, store)
 		fn(k)
 		require.NoError(t, k.x.Ready(context.Background()))
-		status, err := k.x.group.Status(context.Background())
+		status, err := k.x.app.Status(context.Background())
 		require.NoError(t, err)
 		handled = status[0].Handled
 	})
@@ -149,9 +149,9 @@ func reopen2(t *testing.T, file string, snap eventstore.Snapshot) uint64 {
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() { _ = x.group.Run(ctx) }) // nothing is saved
+	running.Go(func() { _ = x.app.Run(ctx) }) // nothing is saved
 	require.NoError(t, x.Ready(ctx))
-	status, err := x.group.Status(ctx)
+	status, err := x.app.Status(ctx)
 	require.NoError(t, err)
 	cancel()
 	running.Wait()
