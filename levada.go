@@ -48,9 +48,10 @@ const defaultMaxLag = time.Minute
 
 // New checks the parts against each other and returns an App on s. It reports
 // everything at once that can be found before the first command: aggregates and
-// projections that are incomplete, clashing names, two projections of one name or two handlers
-// for one command of a router.Func, handlers of events that no aggregate returns, states and events
-// that the store's codec would not restore. It does not read from s or write to it.
+// projections that are incomplete, clashing names, two projections of one name
+// or two handlers for one command of a router.Func, handlers of events that no
+// aggregate returns, states and events that the store's codec would not
+// restore. It does not read from s or write to it.
 func New(s *eventstore.Store, c Config) (*App, error) {
 	if s == nil {
 		return nil, errors.New("levada: no store")
@@ -133,9 +134,10 @@ func (a *App) SubmitCommand(ctx context.Context, e *command.Envelope) *command.P
 	return command.SubmitEnvelope(ctx, a.Commands, e)
 }
 
-// Run runs the projections until ctx ends, lets the batches under way be finished
-// and returns nil. It returns an error if the store is closed meanwhile. Commands can be
-// dispatched before, during and after; what waits for projections needs Run.
+// Run runs the projections until ctx ends, lets the batches under way be
+// finished and returns nil. It returns an error if the store is closed
+// meanwhile. Commands can be dispatched before, during and after; what waits
+// for projections needs Run.
 func (a *App) Run(ctx context.Context) error { return a.Group.Run(ctx) }
 
 // Status returns how each projection is doing.

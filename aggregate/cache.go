@@ -30,10 +30,10 @@ func (r *Repository[S]) rest(in *instance[S]) bool {
 	return true
 }
 
-// settle makes in, if nobody uses it, one that may be evicted, and evicts what is
-// too much. It is called with both locks held. An instance can come into use again
-// only with the repository's lock held, which takes it off the list, so that none is ever
-// evicted, or loaded a second time, while somebody has it.
+// settle makes in, if nobody uses it, one that may be evicted, and evicts what
+// is too much. It is called with both locks held. An instance can come into use
+// again only with the repository's lock held, which takes it off the list, so
+// that none is ever evicted, or loaded a second time, while somebody has it.
 func (r *Repository[S]) settle(in *instance[S]) {
 	if in.held || in.saving || in.listed {
 		return

@@ -35,10 +35,10 @@ type Repository[S any] struct {
 }
 
 // New returns a repository of type t on s, and registers t's events with s. It
-// fails with an eventstore.ErrInvalid, or ErrCodec, if t cannot work: a name with a
-// dash, events that clash with registered ones or would lose fields, or a state
-// that its snapshot would not restore. A repository lives as long as its store; there is
-// nothing to close.
+// fails with an eventstore.ErrInvalid, or ErrCodec, if t cannot work: a name
+// with a dash, events that clash with registered ones or would lose fields, or
+// a state that its snapshot would not restore. A repository lives as long as
+// its store; there is nothing to close.
 func New[S any](s *eventstore.Store, t *Type[S]) (*Repository[S], error) {
 	t, err := t.check()
 	if err != nil {

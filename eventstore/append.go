@@ -23,11 +23,12 @@ type Appended struct {
 // Append appends events to stream, all or none. When it returns nil they are
 // durable to the degree that the driver documents.
 //
-// If the stream is not as expected it returns a *[ConflictError] and nothing was
-// written; unless expected is an exact version or NoStream and the very same
-// events, by their IDs, stand at that place already: then it returns what the append that wrote
-// them returned. If only some of them do, it is ErrDuplicate. That an ID is used in
-// another stream or at another place is not detected.
+// If the stream is not as expected it returns a *[ConflictError] and nothing
+// was written; unless expected is an exact version or NoStream and the very
+// same events, by their IDs, stand at that place already: then it returns what
+// the append that wrote them returned. If only some of them do, it is
+// ErrDuplicate. That an ID is used in another stream or at another place is not
+// detected.
 //
 // It returns ErrNoEvents for no events, ErrInvalid for names that cannot be
 // stored, ErrUnregistered for Data without a stored name, ErrCodec for Data that

@@ -12,8 +12,9 @@ import (
 // An ID is a UUID. NewID makes them time-ordered (version 7).
 type ID = uuid.UUID
 
-// NewID returns a new ID: a UUID of version 7 whose first 60 bits are the time in units of a
-// quarter microsecond (RFC 9562, section 6.2, method 3) and whose last 62 are random.
+// NewID returns a new ID: a UUID of version 7 whose first 60 bits are the time
+// in units of a quarter microsecond (RFC 9562, section 6.2, method 3) and whose
+// last 62 are random.
 func NewID() ID {
 	var id ID
 	now := time.Now()

@@ -78,9 +78,11 @@ func (s *Store) Truncate(ctx context.Context, stream StreamName, before Version)
 }
 
 // Delete truncates stream to its end and lets expectations count it as absent:
-// it can be created again with NoStream, and its next event has the version after its last. Its snapshot goes with it. Readers of everything may go on seeing
-// its events until the driver cleans up. If the stream is not as expected Delete
-// returns a *ConflictError; deleting what is already deleted is a no-op.
+// it can be created again with NoStream, and its next event has the version
+// after its last. Its snapshot goes with it. Readers of everything may go on
+// seeing its events until the driver cleans up. If the stream is not as
+// expected Delete returns a *ConflictError; deleting what is already deleted is
+// a no-op.
 func (s *Store) Delete(ctx context.Context, stream StreamName, expected Expected) error {
 	return s.remove(ctx, "delete", stream, func(d driver.Deleter) error {
 		if err := d.Delete(ctx, string(stream), int64(expected)); err != nil {

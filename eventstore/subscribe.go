@@ -72,9 +72,11 @@ func (s *Subscription[T]) Close() {
 // it stands at, and subscribe [After] that: nothing is missed or seen twice.
 //
 // A subscription never waits for its receiver and, but for OnLag, never drops
-// anything. Select and Map run on the store's time: they must be quick, must not
-// block, must not call the subscription or the store, and may be called again for an event that is read again. A subscription whose
-// Select or Map panics is ended. Events that cannot be decoded are passed over, with a log record.
+// anything. Select and Map run on the store's time: they must be quick, must
+// not block, must not call the subscription or the store, and may be called
+// again for an event that is read again. A subscription whose Select or Map
+// panics is ended. Events that cannot be decoded are passed over, with a log
+// record.
 func Subscribe[T any](ctx context.Context, s *Store, t Transient[T]) (*Subscription[T], error) {
 	if t.Map == nil {
 		return nil, fmt.Errorf("eventstore: subscribe: %w: no Map", ErrInvalid)
@@ -116,8 +118,9 @@ func SubscribeTo[E any](ctx context.Context, s *Store, f Filter, from Start) (*S
 
 // Follow returns the events f selects after a position: first history, then,
 // for as long as ctx lives, whatever is appended. A batch may be empty: then
-// only Position moved. Events that cannot be decoded are among the rest, with Err set. The sequence ends after yielding ctx's error or
-// ErrClosed. A slow user is fed from the store, as a subscription is.
+// only Position moved. Events that cannot be decoded are among the rest, with
+// Err set. The sequence ends after yielding ctx's error or ErrClosed. A slow
+// user is fed from the store, as a subscription is.
 func (s *Store) Follow(ctx context.Context, f Filter, after Position) iter.Seq2[Batch[*Recorded], error] {
 	return func(yield func(Batch[*Recorded], error) bool) {
 		sub, err := Subscribe(ctx, s, Transient[*Recorded]{

@@ -65,8 +65,9 @@ func (t *Types) load() *typeTable {
 
 // Register gives the type of prototype, a value and not a pointer, its stored
 // name. Registering the same pair again is a no-op; another type for the name,
-// or another name for the type, is an error. A type with fields that the store's codec would drop
-// (unexported ones, channels, funcs, interfaces) is refused with ErrCodec; leave a field out on purpose with the tag `json:"-"`.
+// or another name for the type, is an error. A type with fields that the
+// store's codec would drop (unexported ones, channels, funcs, interfaces) is
+// refused with ErrCodec; leave a field out on purpose with the tag `json:"-"`.
 func (t *Types) Register(name string, prototype any) error {
 	return t.register(name, reflect.TypeOf(prototype), false)
 }
@@ -137,8 +138,8 @@ type Upcast struct {
 }
 
 // UpcastFrom reads events stored as name into From and delivers what fn makes
-// of them, which may itself be upcast. Events in the old form can no longer be appended.
-// fn must be pure; if it panics the event is delivered with Err.
+// of them, which may itself be upcast. Events in the old form can no longer be
+// appended. fn must be pure; if it panics the event is delivered with Err.
 func UpcastFrom[From, To any](name string, fn func(From) To) Upcast {
 	return Upcast{name, reflect.TypeFor[From](), reflect.TypeFor[To](), func(v any) []any { return []any{fn(v.(From))} }}
 }

@@ -128,10 +128,11 @@ func (g *Group) Add(rs ...Runner) error {
 }
 
 // Run runs everything until ctx ends, lets the batches under way be finished,
-// and returns nil. The store stays open: it belongs to whoever opened it. If the
-// store or a target is closed under a projection, Run ends everything and returns
-// an error that Is eventstore.ErrClosed. A projection that fails or stops does not end Run. Run may
-// be called again after it has returned, but not while it runs.
+// and returns nil. The store stays open: it belongs to whoever opened it. If
+// the store or a target is closed under a projection, Run ends everything and
+// returns an error that Is eventstore.ErrClosed. A projection that fails or
+// stops does not end Run. Run may be called again after it has returned, but
+// not while it runs.
 func (g *Group) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -14,13 +14,13 @@ import (
 // It starts as the zero M at position 0 and is filled from the events whenever
 // the process starts. The zero Memory is ready to use; it must not be copied.
 //
-// When a handler fails, what the batch did to the model is undone: by assignment
-// if M holds no references (pointers, maps, slices, channels, funcs,
+// When a handler fails, what the batch did to the model is undone: by
+// assignment if M holds no references (pointers, maps, slices, channels, funcs,
 // interfaces), else from a copy if M has a method Clone() M, which is then
 // called before every batch. A model that can be neither assigned nor cloned is
 // dropped and built again from the first event, and View shows it growing
-// meanwhile. Give a small model a Clone, and leave it out where a copy before every batch
-// costs more than an occasional rebuild.
+// meanwhile. Give a small model a Clone, and leave it out where a copy before
+// every batch costs more than an occasional rebuild.
 type Memory[M any] struct {
 	mu    sync.RWMutex
 	model M

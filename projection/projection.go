@@ -16,7 +16,8 @@ import (
 // be modified once it was added to a Group.
 type Projection[T any] struct {
 	// Name is unique among those of the target, and for ever: the position is
-	// kept under it. It is UTF-8 of 1 to 200 bytes without control characters and does not start with "$".
+	// kept under it. It is UTF-8 of 1 to 200 bytes without control characters
+	// and does not start with "$".
 	Name   string
 	Target Target[T]
 

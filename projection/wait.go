@@ -44,14 +44,15 @@ const (
 )
 
 // Wait returns when the named projections, or all of the group, have handled
-// everything up to pos. A name that is not in the group, or whose projection is paused or
-// stopped short of pos, is a *StoppedError at once, also if it is stopped while
-// Wait waits. When ctx ends first, the error Is ctx.Err().
+// everything up to pos. A name that is not in the group, or whose projection is
+// paused or stopped short of pos, is a *StoppedError at once, also if it is
+// stopped while Wait waits. When ctx ends first, the error Is ctx.Err().
 //
-// Called with the context of a handler, Wait passes over the projection that the
-// handler belongs to: it cannot be done with an event before its handler is. For the same reason
-// it passes over those of the group whose own handlers wait for that one. When the handler's group
-// ends, and what it waits for no longer runs here, the error Is context.Canceled.
+// Called with the context of a handler, Wait passes over the projection that
+// the handler belongs to: it cannot be done with an event before its handler
+// is. For the same reason it passes over those of the group whose own handlers
+// wait for that one. When the handler's group ends, and what it waits for no
+// longer runs here, the error Is context.Canceled.
 //
 // Where the projection runs in this process, Wait looks at what was handled;
 // otherwise it polls the position in the target, first every 10 milliseconds,
@@ -279,8 +280,9 @@ func (m *member) handOver() {
 	}
 }
 
-// look loads the positions that are due and returns when to look again, 0 if there
-// is nothing to look at. A position that cannot be loaded is tried again like one that has not moved.
+// look loads the positions that are due and returns when to look again, 0 if
+// there is nothing to look at. A position that cannot be loaded is tried again
+// like one that has not moved.
 func (g *Group) look(ctx context.Context, w *waiter, began time.Time) (next time.Duration, failed error) {
 	for _, p := range w.polls {
 		g.mu.Lock()

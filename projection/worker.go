@@ -568,7 +568,8 @@ func (l *limit) took(n int, d time.Duration) {
 	}
 }
 
-// pause says why the projection does not get on, and waits. It returns an error only when ctx ends.
+// pause says why the projection does not get on, and waits. It returns an error
+// only when ctx ends.
 func (w *worker[T]) pause(ctx context.Context, err error, d time.Duration, about ...any) error {
 	w.trouble(ctx, err, d, about...)
 	return sleep(ctx, d)

@@ -62,8 +62,8 @@ func (r *Router) HandleCommand(ctx context.Context, e *command.Envelope) (comman
 	return t.HandleCommand(ctx, e)
 }
 
-// SubmitCommand is HandleCommand that does not wait for the outcome. Targets that are no
-// Submitters handle the command on a goroutine, in no order.
+// SubmitCommand is HandleCommand that does not wait for the outcome. Targets
+// that are no Submitters handle the command on a goroutine, in no order.
 func (r *Router) SubmitCommand(ctx context.Context, e *command.Envelope) *command.Pending {
 	t, err := r.target(e.Command)
 	if err != nil {

@@ -26,17 +26,16 @@ type Store interface {
 	// as it stood during the call. A purged stream is ErrStreamDeleted.
 	ReadStream(ctx context.Context, stream string, from uint64, dir Direction, limit int) ([]Recorded, error)
 
-	// ReadAll returns at most limit events that f selects, in the order of their
-	// positions: Forward those above from, Backward those below from in
+	// ReadAll returns at most limit events that f selects, in the order of
+	// their positions: Forward those above from, Backward those below from in
 	// descending order, where from 0 is the end. scanned is the position up to
 	// which the log was examined: going Forward, no event at or below scanned
-	// that f selects may ever be returned later, and scanned must reach the head
-	// when fewer than limit events are returned; going Backward, it is the lowest position
-	// examined, and 0 when the beginning was reached. A call examines a bounded
-	// number of events and may return fewer than limit, or none, with scanned
-	// short of the head: callers go on while scanned moves.
-	// A driver whose writers may commit out of order must hold back
-	// positions until all this is true.
+	// that f selects may ever be returned later; going Backward, it is the
+	// lowest position examined, and 0 when the beginning was reached. A call
+	// examines a bounded number of events and may return fewer than limit, or
+	// none, with scanned short of the head: callers go on while scanned moves,
+	// and it must move until it reaches the head. A driver whose writers may
+	// commit out of order must hold back positions until all this is true.
 	ReadAll(ctx context.Context, f Filter, from uint64, dir Direction, limit int) (events []Recorded, scanned uint64, err error)
 
 	// Wait blocks until the store may hold an event positioned above after, or
@@ -48,7 +47,8 @@ type Store interface {
 	// Head returns the position of the last readable event, 0 if there is none.
 	Head(ctx context.Context) (uint64, error)
 
-	// Stream tells where a stream stands. Its zero value (but for Name) says that there is none.
+	// Stream tells where a stream stands. Its zero value (but for Name) says
+	// that there is none.
 	Stream(ctx context.Context, stream string) (StreamInfo, error)
 
 	// Limits returns what the engine can take in one piece. It never changes.

@@ -15,34 +15,39 @@ type Batcher interface {
 	AppendBatch(ctx context.Context, as []Append) []Result
 }
 
-// An Inliner runs fn inside the transaction of an append, with the engine's
-// own transaction handle, once for each append with the events as recorded. A failing fn fails its own append alone.
+// An Inliner runs fn inside the transaction of an append, with the engine's own
+// transaction handle, once for each append with the events as recorded. A
+// failing fn fails its own append alone.
 type Inliner interface {
 	AppendWith(ctx context.Context, as []Append, fn func(tx any, events []Recorded) error) []Result
 }
 
 // A Lister tells which streams there are.
 type Lister interface {
-	// Streams returns at most limit streams of a category, or of all that do not
-	// start with "$" if it is empty, whose names sort after after bytewise, in that order. Purged
-	// streams are left out, deleted ones are listed as such.
+	// Streams returns at most limit streams of a category, or of all that do
+	// not start with "$" if it is empty, whose names sort after after bytewise,
+	// in that order. Purged streams are left out, deleted ones are listed as
+	// such.
 	Streams(ctx context.Context, category, after string, limit int) ([]StreamInfo, error)
-	// Categories returns the categories that have a stream, sorted, but for those that start with "$".
+	// Categories returns the categories that have a stream, sorted, but for
+	// those that start with "$".
 	Categories(ctx context.Context) ([]string, error)
 }
 
 // A Deleter removes events. Versions are never used again.
 type Deleter interface {
-	// Truncate makes stream start at version before: those below can no longer be
-	// read, by any reader. Truncating past the end, or a stream that does not exist, is an error that changes
-	// nothing; truncating less than before is a no-op.
+	// Truncate makes stream start at version before: those below can no longer
+	// be read, by any reader. Truncating past the end, or a stream that does
+	// not exist, is an error that changes nothing; truncating less than before
+	// is a no-op.
 	Truncate(ctx context.Context, stream string, before uint64) error
 	// Delete truncates stream to its end and lets expectations count it as
-	// absent; the next event has the version after its last. expected is as in Append. Deleting what is already
-	// deleted is a no-op.
+	// absent; the next event has the version after its last. expected is as in
+	// Append. Deleting what is already deleted is a no-op.
 	Delete(ctx context.Context, stream string, expected int64) error
-	// Purge removes the stream's events and its snapshot for good. From then on it can
-	// neither be read nor appended to: ErrStreamDeleted. Purging twice is a no-op; what does not exist can be purged.
+	// Purge removes the stream's events and its snapshot for good. From then on
+	// it can neither be read nor appended to: ErrStreamDeleted. Purging twice
+	// is a no-op; what does not exist can be purged.
 	Purge(ctx context.Context, stream string) error
 }
 
@@ -85,8 +90,9 @@ type Checkpointer interface {
 	// from none.
 	LoadCheckpoint(ctx context.Context, name string) (c Checkpoint, ok bool, err error)
 	// SaveCheckpoint replaces the checkpoint from with to, both or neither. If
-	// the stored one differs from *from in Position or Fence, or exists though from is nil, or
-	// has a Fence above to's, it changes nothing and returns ErrMoved.
+	// the stored one differs from *from in Position or Fence, or exists though
+	// from is nil, or has a Fence above to's, it changes nothing and returns
+	// ErrMoved.
 	SaveCheckpoint(ctx context.Context, name string, from *Checkpoint, to Checkpoint) error
 	// DeleteCheckpoint forgets the named checkpoint, if there is one.
 	DeleteCheckpoint(ctx context.Context, name string) error
@@ -96,9 +102,10 @@ type Checkpointer interface {
 
 // A Leaser grants exclusive, expiring leases. Time is the store's.
 type Leaser interface {
-	// Acquire gives the named lease to owner for ttl, unless another holds it and
-	// it has not expired: then ok is false. The holder's own Acquire renews it and keeps its fence; a
-	// new holder's fence is greater than every earlier one of that name.
+	// Acquire gives the named lease to owner for ttl, unless another holds it
+	// and it has not expired: then ok is false. The holder's own Acquire renews
+	// it and keeps its fence; a new holder's fence is greater than every
+	// earlier one of that name.
 	Acquire(ctx context.Context, name, owner string, ttl time.Duration) (fence uint64, ok bool, err error)
 	// Release ends the lease if owner holds it under fence; otherwise it is a no-op.
 	Release(ctx context.Context, name, owner string, fence uint64) error
@@ -121,7 +128,8 @@ type Conditional interface {
 	// unless an event that matches any item lies above after: then it returns a
 	// *ConflictError with the position of the first such event. No items mean no condition.
 	AppendIf(ctx context.Context, items []QueryItem, after uint64, events []StreamEvent) Result
-	// Query is a Forward ReadAll for a tag query. No items match every event but those of "$" streams.
+	// Query is a Forward ReadAll for a tag query. No items match every event
+	// but those of "$" streams.
 	Query(ctx context.Context, items []QueryItem, after uint64, limit int) (events []Recorded, scanned uint64, err error)
 }
 

@@ -28,9 +28,9 @@ const (
 //
 // Nothing is queued here: out has no room, so that whoever has a frame waits
 // until the socket takes it. What a pump cannot pass on meanwhile stays in its
-// subscription, which holds a bounded number of events and beyond that leaves them in the
-// store. A client that reads slowly thus costs no memory; one that does not read
-// at all is closed.
+// subscription, which holds a bounded number of events and beyond that leaves
+// them in the store. A client that reads slowly thus costs no memory; one that
+// does not read at all is closed.
 type session struct {
 	s     *Server
 	conn  *websocket.Conn
