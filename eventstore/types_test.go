@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -393,9 +394,9 @@ func FuzzStreamNameValidate(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		ok := len(s) >= 1 && len(s) <= 255
-		for i, r := range s {
-			if r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0xfffd && s[i] != 0xef {
+		ok := len(s) >= 1 && len(s) <= 255 && utf8.ValidString(s)
+		for _, r := range s {
+			if r < 0x20 || r >= 0x7f && r < 0xa0 {
 				ok = false
 			}
 		}
@@ -474,4 +475,42 @@ func TestSubscribersAndReadersGetTheSameValues(t *testing.T) {
 		require.Equal(t, r.Data, live[i])
 		i++
 	}
+}
+
+func FuzzDecode(f *testing.F) {
+	for _, name := range []string{"deposited", "noted", "deposited.v1", "transferred", "exploding", "unknown"} {
+		f.Add(name, []byte(`{"Amount":1,"Words":["x"],"Cents":"2"}`))
+	}
+	s := open(f, memstore.NewDriver(), &eventstore.Options{})
+	upcasts(f, s)
+	f.Fuzz(func(t *testing.T, name string, data []byte) {
+		stream := eventstore.Stream("a", eventstore.NewID().String())
+		_, err := s.Append(context.Background(), stream, eventstore.Any, eventstore.Event{Type: name, Raw: data, ContentType: "application/json"})
+		if err != nil {
+			require.ErrorIs(t, err, eventstore.ErrInvalid)
+			return
+		}
+		for r, err := range s.ReadStream(context.Background(), stream, 0) {
+			require.NoError(t, err)
+			require.True(t, r.Data == nil || r.Err == nil)
+			require.Equal(t, string(data), string(r.Raw))
+		}
+	})
+}
+
+func FuzzLoadSnapshot(f *testing.F) {
+	f.Add([]byte(`{"state":{},"keys":[{"key":"k","version":1}]}`))
+	f.Add([]byte(`{"bytes":"AAEC"}`))
+	d := memstore.NewDriver()
+	s := open(f, d, nil)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		require.NoError(t, d.(driver.Snapshotter).SaveSnapshot(context.Background(), "a-1", driver.Snapshot{Version: 1, Data: data}))
+		snap, err := s.LoadSnapshot(context.Background(), "a-1")
+		if err != nil {
+			require.ErrorIs(t, err, eventstore.ErrCodec)
+			return
+		}
+		require.EqualValues(t, 1, snap.Version)
+		require.NoError(t, s.SaveSnapshot(context.Background(), "a-2", eventstore.Snapshot{Version: 1, Data: snap.Data, Keys: snap.Keys}))
+	})
 }
