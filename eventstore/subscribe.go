@@ -181,6 +181,9 @@ const (
 	full             // it would be more than the buffer: nothing was sent
 )
 
+// page returns how many events to read at once for sub.
+func (sub *subscriber) page(s *Store) int { return min(s.opt.PageSize, sub.buffer) }
+
 const (
 	progressPositions = 10_000
 	progressTime      = time.Second

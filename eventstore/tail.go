@@ -361,6 +361,7 @@ func (t *tail) join(sub *subscriber) bool {
 func (t *tail) catchUp(sub *subscriber) {
 	backoff := minPoll
 	filter := t.s.driverFilter(sub.filter)
+	var ahead chan readAhead // gives the page after the one at hand
 	for {
 		t.mu.Lock()
 		joined := t.join(sub)
@@ -373,7 +374,7 @@ func (t *tail) catchUp(sub *subscriber) {
 		if joined || ended {
 			return
 		}
-		b, err := t.page(sub, filter)
+		b, err := t.page(sub, filter, &ahead)
 		if err != nil {
 			if sub.ctx.Err() != nil {
 				continue
@@ -395,21 +396,44 @@ func (t *tail) catchUp(sub *subscriber) {
 	}
 }
 
-// page reads what comes next for a subscriber that is behind.
-func (t *tail) page(sub *subscriber, filter driver.Filter) (Batch[*Recorded], error) {
+// page returns what comes next for a subscriber that is behind. While it is
+// decoded and sent, the page after it is read, if there seems to be one.
+func (t *tail) page(sub *subscriber, filter driver.Filter, ahead *chan readAhead) (Batch[*Recorded], error) {
+	var r readAhead
+	if *ahead != nil {
+		r = <-*ahead
+		*ahead = nil
+	} else {
+		r = t.readFor(sub, filter, sub.after)
+	}
+	if r.err != nil {
+		return Batch[*Recorded]{}, r.err
+	}
+	next := Position(r.page.next)
+	if len(r.page.stored) == sub.page(t.s) {
+		c := make(chan readAhead, 1)
+		go func() { c <- t.readFor(sub, filter, next) }()
+		*ahead = c
+	}
+	events := t.s.decodePage(sub.ctx, r.page.stored, driver.Forward)
+	return Batch[*Recorded]{t.s.matching(sub.filter, events), next}, nil
+}
+
+type readAhead struct {
+	page page
+	err  error
+}
+
+// readFor reads a page for a subscriber that is behind, when it is its turn.
+func (t *tail) readFor(sub *subscriber, filter driver.Filter, after Position) (r readAhead) {
 	select {
 	case t.catchUps <- struct{}{}:
+		defer func() { <-t.catchUps }()
+		r.page, r.err = t.s.readAll(sub.ctx, sub.filter, filter, uint64(after), driver.Forward, sub.page(t.s))
 	case <-sub.ctx.Done():
-		return Batch[*Recorded]{}, sub.ctx.Err()
+		r.err = sub.ctx.Err()
 	}
-	defer func() { <-t.catchUps }()
-	limit := min(t.s.opt.PageSize, sub.buffer)
-	p, err := t.s.readAll(sub.ctx, sub.filter, filter, uint64(sub.after), driver.Forward, limit)
-	if err != nil {
-		return Batch[*Recorded]{}, err
-	}
-	events := t.s.decodePage(sub.ctx, p.stored, driver.Forward)
-	return Batch[*Recorded]{t.s.matching(sub.filter, events), Position(p.next)}, nil
+	return r
 }
 
 // end ends a subscription with err. Ending it twice is a no-op.
