@@ -426,6 +426,7 @@ func TestTheViewsAreForPeople(t *testing.T) {
 	}
 	shell, err := exec.LookPath("sqlite3")
 	if err != nil {
+		require.NotEqual(t, "true", os.Getenv("CI"), "make test installs the shell")
 		t.Skip("there is no sqlite3 shell")
 	}
 	for query, want := range queries {
