@@ -407,8 +407,16 @@ func TestWhoIsTooFarBehindForDifferencesGetsASnapshot(t *testing.T) {
 	t.Parallel()
 	k := serve(t)
 	k.load(2, 3*maxChanges)
-	b, tape := k.ended()
 	s := &k.x.symbols[0]
+	// The load may end with many commands that do not trade: one of these does.
+	for _, c := range []book.Command{
+		{Op: book.Place, Side: book.Sell, ID: k.x.newID(), Owner: 9, Qty: 1, Price: 1},
+		{Op: book.Place, Side: book.Buy, ID: k.x.newID(), Owner: 10, Qty: 1, Price: 2000},
+	} {
+		_, err := k.x.execute(context.Background(), s, &c)
+		require.NoError(t, err)
+	}
+	b, tape := k.ended()
 	for channel, to := range map[string]eventstore.Version{channelBook: b, channelCandles: tape} {
 		for from, kind := range map[eventstore.Version]string{1: "snapshot", to - 100: "update"} {
 			frame, seq := k.x.update(s, channelKey{channel: channel}, from)
