@@ -1,0 +1,558 @@
+package render
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"io"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+var pool = []string{
+	`<p>{{.S}}</p>`,
+	`only text`,
+	`<a href="/q?x={{.S}}&y={{.S}}" title='{{.S}}' onclick="f({{.S}})">{{.S}}</a><img src={{.S}}>`,
+	"<script>var x={{.S}}; /* c */ // d\n f(\"{{.S}}\"); `t`</script><style>p{color:{{.S}}}</style>",
+	`{{if .B}}<b>{{.S}}</b>{{else}}<i>{{.T}}</i>{{end}}-{{if .B}}x{{end}}`,
+	`<input value="{{.S}}" {{if .B}}disabled{{end}} class="a {{if .B}}{{.S}}{{else}}off{{end}}">`,
+	`{{range .L}}<li id="r-{{.K}}">{{.V}}{{if .B}}<b>{{$.S}}</b>{{end}}</li>{{else}}none {{.T}}{{end}}`,
+	`{{range $i, $e := .L}}{{$i}}:{{$e.V}};{{end}}`,
+	`{{range .L}}{{if .B}}{{continue}}{{end}}<q>{{.V}}</q>{{end}}|{{range .L}}<q>{{.V}}{{if .B}}{{break}}{{end}}</q>{{end}}`,
+	`{{range .L}}{{range $.L}}{{if .B}}{{break}}{{end}}{{.V}}{{end}}<i id='{{.K}}'>{{.V}}</i>{{end}}`,
+	`{{with .S}}<u>{{.}}</u>{{else with .T}}{{.}}{{else}}empty{{end}}{{with $x := .T}}{{$x}}{{end}}`,
+	`{{$v := .S}}a{{$v}}b{{$v = .T}}c{{$v}}<!-- gone {{.S}} -->d`,
+	`{{define "row"}}<tr id="c{{.K}}"><td>{{.V}}{{if .B}}!{{end}}</td></tr>{{end}}<table>{{range .L}}{{template "row" .}}{{end}}</table>`,
+	`{{define "att"}}x {{.}}{{if .}}y{{end}}{{end}}<div class="{{template "att" .S}}">{{template "att" .S}}</div><script>var z="{{template "att" .S}}"</script>`,
+	`{{define "tree"}}<ul>{{range .C}}<li id="n{{.K}}">{{.V}}{{template "tree" .}}</li>{{end}}</ul>{{end}}{{template "tree" .N}}`,
+	`{{define "t"}}{{range .C}}{{if .B}}{{break}}{{end}}{{.V}}{{template "t" .}}{{end}}{{end}}{{template "t" .N}}`,
+	`{{.H}}<p title="{{.H}}">{{printf "%s-%d" .S 3 | html}}</p>{{block "foot" .}}<f>{{.T}}</f>{{end}}`,
+	`{{define "open"}}<div class="{{end}}{{define "js"}}<script>var q={{.S}};{{end}}{{template "open"}}{{.S}}">{{.T}}</div>{{template "js" .}} f({{.T}})</script>{{.S}}`,
+	`{{range .L}}{{range $.L}}<s id="z{{.K}}">{{.V}}</s>{{end}}{{end}}`,
+	`{{range .L}}<div class="{{.V}}" id="{{.K}}">{{range .C}}<p id="{{.K}}">{{.V}}</p>{{else}}leaf{{end}}</div>{{end}}`,
+	`<div id="{{.S}}">{{/* c */}}{{- .T -}}   </div>{{if and .B (gt (len .L) 2)}}many{{else if .B}}few{{else}}no{{end}}`,
+}
+
+var nasty = []string{"", "a", "b", `<script>alert(1)</script>`, `"><img src=x onerror=1>`, `javascript:alert(1)`, "\x00", "\x00\x01",
+	"</script>", "a&b;c", "日本", "`${x}`", "{{.S}}", "-->", "\\u003c", "]]>", "\n\r\t", "\u2028", "O'Reilly & \"co\""}
+
+type node struct {
+	K, V string
+	B    bool
+	C    []node
+}
+
+type pageData struct {
+	S, T string
+	B    bool
+	H    template.HTML
+	L    []node
+	N    node
+}
+
+func drawNode(t *rapid.T, depth int) node {
+	n := node{
+		K: strconv.Itoa(rapid.IntRange(0, 7).Draw(t, "key")),
+		V: rapid.SampledFrom(nasty).Draw(t, "value"),
+		B: rapid.IntRange(0, 3).Draw(t, "bool") == 0,
+	}
+	if depth > 0 {
+		for range rapid.IntRange(0, 3).Draw(t, "children") {
+			n.C = append(n.C, drawNode(t, depth-1))
+		}
+	}
+	return n
+}
+
+func drawPage(t *rapid.T) pageData {
+	p := pageData{
+		S: rapid.SampledFrom(nasty).Draw(t, "s"),
+		T: rapid.SampledFrom(nasty).Draw(t, "t"),
+		B: rapid.Bool().Draw(t, "b"),
+		H: template.HTML(rapid.SampledFrom([]string{"<b>x</b>", ""}).Draw(t, "h")),
+		N: drawNode(t, 2),
+	}
+	for range rapid.IntRange(0, 6).Draw(t, "rows") { // keys may come twice
+		p.L = append(p.L, drawNode(t, 1))
+	}
+	return p
+}
+
+func plainHTML(t require.TestingT, tmpl *Template, data any) string {
+	var b bytes.Buffer
+	require.NoError(t, tmpl.Execute(&b, data))
+	return b.String()
+}
+
+func build(t require.TestingT, text string) *Template {
+	parsed, err := template.New("page").Parse(text)
+	require.NoError(t, err)
+	tmpl, err := New(parsed)
+	require.NoError(t, err)
+	return tmpl
+}
+
+func checkConvergence(t *rapid.T, tmpl *Template) {
+	view, client := tmpl.NewView(), &Client{}
+	for range rapid.IntRange(1, 8).Draw(t, "frames") {
+		if rapid.IntRange(0, 9).Draw(t, "reset") == 0 {
+			view.Reset()
+		}
+		data := drawPage(t)
+		frame, err := view.Frame(nil, data)
+		require.NoError(t, err)
+		if len(frame) > 0 {
+			require.NoError(t, client.Apply(frame), "%s", frame)
+		}
+		require.Equal(t, plainHTML(t, tmpl, data), client.HTML(), "%s", frame)
+		again, err := view.Frame(nil, data)
+		require.NoError(t, err)
+		require.Empty(t, again, "nothing changed")
+	}
+}
+
+func TestEveryFrameBringsTheClientToAFreshRender(t *testing.T) {
+	t.Parallel()
+	for i, text := range pool {
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			t.Parallel()
+			tmpl := build(t, text)
+			rapid.Check(t, func(t *rapid.T) { checkConvergence(t, tmpl) })
+		})
+	}
+}
+
+// drawText draws the text of a template whose dot is a node.
+func drawText(t *rapid.T, depth, blocks *int) string {
+	leaves := []string{"", "text", "<b>{{.V}}</b>", `<i title="{{.V}}">{{.K}}</i>`, "{{.V}}{{.K}}", "{{$x := .V}}{{$x}}",
+		"<script>f({{.V}})</script>", `<p class="{{if .B}}on {{.V}}{{end}}">`, `<p title="{{template "v" .}}">`, `{{template "v" .}}`}
+	if *depth == 0 {
+		return rapid.SampledFrom(leaves).Draw(t, "leaf")
+	}
+	*depth--
+	defer func() { *depth++ }()
+	inner := func() string { return drawText(t, depth, blocks) }
+	switch rapid.IntRange(0, 7).Draw(t, "action") {
+	case 0:
+		return "{{if .B}}" + inner() + "{{else}}" + inner() + "{{end}}"
+	case 1:
+		return "{{with .C}}{{range .}}" + inner() + "{{end}}{{end}}"
+	case 2:
+		return `{{range .C}}<li id="{{.K}}">` + inner() + "</li>{{else}}" + inner() + "{{end}}"
+	case 3:
+		return "{{range .C}}" + inner() + "{{if .B}}{{continue}}{{end}}" + inner() + "{{end}}"
+	case 4:
+		*blocks++
+		name := *blocks
+		return fmt.Sprintf(`{{block "b%d" .}}%s{{end}}`, name, inner())
+	case 5:
+		return `{{template "row" .}}` + inner()
+	case 6:
+		return `{{range .C}}{{template "row" .}}{{end}}` + inner()
+	default:
+		return inner() + inner()
+	}
+}
+
+func TestFramesConvergeWhenTemplatesAreNestedAtRandom(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		depth, blocks := 4, 0
+		text := drawText(t, &depth, &blocks)
+		parsed, err := template.New("page").Parse(`{{define "v"}}{{.V}}{{if .B}}!{{end}}{{end}}` +
+			`{{define "row"}}<li id="r{{.K}}">{{template "v" .}}{{range .C}}{{template "row" .}}{{end}}</li>{{end}}` +
+			"{{with .N}}" + text + "{{end}}")
+		require.NoError(t, err, text)
+		tmpl, err := New(parsed)
+		require.NoError(t, err, text)
+		checkConvergence(t, tmpl)
+	})
+}
+
+const listPage = `<ul>{{range .}}<li id="{{.ID}}">{{.Text}}</li>{{end}}</ul>`
+
+type item struct {
+	ID   int
+	Text string
+}
+
+func TestKeyedListsFollowANaiveModelAndNeverOutgrowTheWholeList(t *testing.T) {
+	t.Parallel()
+	tmpl := build(t, listPage)
+	rapid.Check(t, func(t *rapid.T) {
+		view, client := tmpl.NewView(), &Client{}
+		var model []item
+		next := 0
+		for range rapid.IntRange(1, 10).Draw(t, "steps") {
+			switch rapid.IntRange(0, 3).Draw(t, "kind") {
+			case 0:
+				if len(model) > 0 {
+					model = rapid.Permutation(model).Draw(t, "order")
+				}
+			case 1:
+				for range rapid.IntRange(1, 12).Draw(t, "inserts") {
+					at := rapid.IntRange(0, len(model)).Draw(t, "at")
+					model = slices.Insert(slices.Clone(model), at, item{next, strconv.Itoa(next * 7)})
+					next++
+				}
+			case 2:
+				for range rapid.IntRange(0, len(model)).Draw(t, "deletes") {
+					at := rapid.IntRange(0, len(model)-1).Draw(t, "at")
+					model = slices.Delete(slices.Clone(model), at, at+1)
+				}
+			case 3:
+				if len(model) > 0 {
+					model = slices.Clone(model)
+					model[rapid.IntRange(0, len(model)-1).Draw(t, "at")].Text += "!"
+				}
+			}
+			frame, err := view.Frame(nil, model)
+			require.NoError(t, err)
+			if len(frame) == 0 {
+				require.Equal(t, plainHTML(t, tmpl, model), client.HTML())
+				continue
+			}
+			require.NoError(t, client.Apply(frame), "%s", frame)
+			var want strings.Builder
+			whole := []any{1}
+			want.WriteString("<ul>")
+			for _, m := range model {
+				fmt.Fprintf(&want, `<li id="%d">%s</li>`, m.ID, m.Text)
+				whole = append(whole, []string{strconv.Itoa(m.ID), m.Text})
+			}
+			want.WriteString("</ul>")
+			require.Equal(t, want.String(), client.HTML(), "%s", frame)
+			if frame[0] == '[' {
+				size, err := json.Marshal([]any{0, whole})
+				require.NoError(t, err)
+				if len(model) > 0 {
+					require.LessOrEqual(t, len(frame), len(size), "%s", frame)
+				}
+			}
+		}
+	})
+}
+
+func TestListChangesAreTheOpsThatTheDocumentationNames(t *testing.T) {
+	t.Parallel()
+	items := func(ids ...int) []item {
+		var list []item
+		for _, id := range ids {
+			list = append(list, item{id, "some text that is long enough " + strconv.Itoa(id)})
+		}
+		return list
+	}
+	changed := items(1, 2, 3)
+	changed[1].Text = "x"
+	for _, test := range []struct {
+		name     string
+		old, new []item
+		want     string
+	}{
+		{"a run is deleted", items(1, 2, 3, 4), items(1, 4), `[0,[[0,1,2]]]`},
+		{"one row moves to the front", items(1, 2, 3, 4), items(4, 1, 2, 3), `[0,[[2,3,0]]]`},
+		{"two runs swap", items(1, 2, 3, 4, 5, 6), items(5, 6, 1, 2, 3, 4), `[0,[[2,4,0,2]]]`},
+		{"all turn around", items(1, 2, 3, 4), items(4, 3, 2, 1), `[0,[[3,3,2,1,0]]]`},
+		{"one cell changes", items(1, 2, 3), changed, `[0,[[4,1,[1,"x"]]]]`},
+		{"all are deleted", items(1, 2), nil, `[0,0]`},
+		{"rows are inserted", items(1), append([]item{{7, "a"}, {8, "b"}}, items(1)...), `[0,[[1,0,["7","a"],["8","b"]]]]`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			view, client := build(t, listPage).NewView(), &Client{}
+			first, err := view.Frame(nil, test.old)
+			require.NoError(t, err)
+			require.NoError(t, client.Apply(first))
+			frame, err := view.Frame(nil, test.new)
+			require.NoError(t, err)
+			require.Equal(t, test.want, string(frame))
+			require.NoError(t, client.Apply(frame))
+		})
+	}
+}
+
+// tradePage is a counter and a table of trades with five dynamics in a row.
+const tradePage = `<div class="page">
+  <h1>Trades</h1>
+  <span id="count">{{.Count}}</span>
+  <table><tbody id="trades">{{range .Rows}}<tr id="trades-{{.ID}}">
+  <td class="sym">{{.Sym}}</td>
+  <td class="px">{{.Px}}</td>
+  <td class="qty">{{.Qty}}</td>
+  <td class="ts">{{.TS}}</td>
+</tr>{{end}}</tbody></table>
+  <button live-click="inc">+</button>
+</div>`
+
+type trade struct {
+	ID               int
+	Sym, Px, Qty, TS string
+}
+
+type tradeData struct {
+	Count int
+	Rows  []trade
+}
+
+func makeTrade(i int) trade {
+	return trade{i, "BTC-USD", fmt.Sprintf("%.2f", 67000+float64(i)*0.37), fmt.Sprintf("%.4f", 0.01*float64(i%50+1)),
+		fmt.Sprintf("22:%02d:%02d", i/60%60, i%60)}
+}
+
+func makeTrades(n int) tradeData {
+	var p tradeData
+	for i := range n {
+		p.Rows = append(p.Rows, makeTrade(i))
+	}
+	return p
+}
+
+func TestFramesAreNoLargerThanThoseOfLiveView(t *testing.T) {
+	t.Parallel()
+	const envelope = 18 // what carries a frame on the wire, at most
+	for _, test := range []struct {
+		name     string
+		liveView int // bytes of LiveView 1.2, the better of keyed rows and streams
+		change   func(*tradeData)
+	}{
+		{"join", 8479, nil},
+		{"counter", 53, func(p *tradeData) { p.Count++ }},
+		{"one cell of 100 rows", 88, func(p *tradeData) { p.Rows[50].Px = "70000.00" }},
+		{"append a row", 148, func(p *tradeData) { p.Rows = append(p.Rows, makeTrade(100)) }},
+		{"prepend a row", 190, func(p *tradeData) { p.Rows = append([]trade{makeTrade(100)}, p.Rows...) }},
+		{"rolling tape", 929, func(p *tradeData) { p.Rows = append([]trade{makeTrade(100)}, p.Rows[:99]...) }},
+		{"delete row 10", 96, func(p *tradeData) { p.Rows = slices.Delete(p.Rows, 10, 11) }},
+		{"reverse 100 rows", 856, func(p *tradeData) { slices.Reverse(p.Rows) }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			tmpl := build(t, tradePage)
+			view, client, data := tmpl.NewView(), &Client{}, makeTrades(100)
+			frame, err := view.Frame(nil, data)
+			require.NoError(t, err)
+			require.NoError(t, client.Apply(frame))
+			if test.change != nil {
+				test.change(&data)
+				frame, err = view.Frame(nil, data)
+				require.NoError(t, err)
+				require.NoError(t, client.Apply(frame))
+			}
+			require.Equal(t, plainHTML(t, tmpl, data), client.HTML())
+			t.Logf("%d bytes, LiveView %d", len(frame), test.liveView)
+			require.LessOrEqual(t, len(frame)+envelope, test.liveView)
+		})
+	}
+}
+
+func TestTextsAreSentOnceInTheFirstFrameThatNeedsThem(t *testing.T) {
+	t.Parallel()
+	view := build(t, `{{if .}}<b>{{.}}</b>{{end}}`).NewView()
+	for _, step := range []struct{ data, want string }{
+		{"", `{"d":[0],"s":[[0,"",""]]}`},
+		{"x", `{"p":[0,[1,["x"]]],"s":[[1,"\u003cb>","\u003c/b>"]]}`},
+		{"", `[0,0]`},
+		{"y", `[0,[1,["y"]]]`},
+	} {
+		frame, err := view.Frame(nil, step.data)
+		require.NoError(t, err)
+		require.JSONEq(t, step.want, string(frame))
+	}
+	before, err := view.Frame([]byte("kept"), "y")
+	require.NoError(t, err)
+	require.Equal(t, "kept", string(before))
+}
+
+func TestErrorOfATemplateLeavesTheViewAsItWas(t *testing.T) {
+	t.Parallel()
+	tmpl := build(t, `{{.A}}{{index .L 0}}`)
+	view, client := tmpl.NewView(), &Client{}
+	type data struct {
+		A string
+		L []string
+	}
+	frame, err := view.Frame(nil, data{"a", []string{"x"}})
+	require.NoError(t, err)
+	require.NoError(t, client.Apply(frame))
+	_, err = view.Frame(nil, data{"b", nil})
+	require.Error(t, err)
+	frame, err = view.Frame(nil, data{"a", []string{"y"}})
+	require.NoError(t, err)
+	require.Equal(t, `[1,"y"]`, string(frame))
+}
+
+func TestNewLeavesTheTemplateAsItIs(t *testing.T) {
+	t.Parallel()
+	parsed := template.Must(template.New("page").Parse(listPage))
+	_, err := New(parsed)
+	require.NoError(t, err)
+	var b bytes.Buffer
+	require.NoError(t, parsed.Execute(&b, []item{{1, "x"}}))
+	require.Equal(t, `<ul><li id="1">x</li></ul>`, b.String())
+	_, err = New(parsed)
+	require.Error(t, err, "it has been executed")
+	_, err = New(template.New("empty"))
+	require.Error(t, err)
+	_, err = New(template.Must(template.New("bad").Parse(`<a href="`)))
+	var escape *template.Error
+	require.ErrorAs(t, err, &escape)
+}
+
+type copyingWriter struct{ w io.Writer }
+
+func (c copyingWriter) Write(p []byte) (int, error) { return c.w.Write(bytes.Clone(p)) }
+
+type halvingWriter struct{ w io.Writer }
+
+func (c halvingWriter) Write(p []byte) (int, error) {
+	if len(p) > 1 {
+		if _, err := c.w.Write(p[:1]); err != nil {
+			return 0, err
+		}
+		return c.w.Write(p[1:])
+	}
+	return c.w.Write(p)
+}
+
+func TestSelfTestNoticesOtherWaysOfWriting(t *testing.T) {
+	t.Parallel()
+	require.True(t, canSplit())
+	require.False(t, splits(func(w io.Writer) io.Writer { return copyingWriter{w} }))
+	require.False(t, splits(func(w io.Writer) io.Writer { return halvingWriter{w} }))
+}
+
+func TestWholePagesConvergeWhenTheSelfTestFails(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		parsed := template.Must(template.New("page").Parse(rapid.SampledFrom(pool).Draw(t, "template")))
+		tmpl, err := newTemplate(parsed, false)
+		require.NoError(t, err)
+		checkConvergence(t, tmpl)
+	})
+}
+
+func TestBadUTF8ArrivesAsReplacementCharacters(t *testing.T) {
+	t.Parallel()
+	view, client := build(t, `<p>{{.}}</p>`).NewView(), &Client{}
+	frame, err := view.Frame(nil, template.HTML("a\xff\xfeb"))
+	require.NoError(t, err)
+	require.NoError(t, client.Apply(frame))
+	require.Equal(t, "<p>a\ufffd\ufffdb</p>", client.HTML())
+}
+
+func TestViewsOfOneTemplateRenderAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	tmpl := build(t, tradePage)
+	for i := range 4 {
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			t.Parallel()
+			view, client, data := tmpl.NewView(), &Client{}, makeTrades(10)
+			for n := range 20 {
+				data.Count = n + i
+				frame, err := view.Frame(nil, data)
+				require.NoError(t, err)
+				require.NoError(t, client.Apply(frame))
+				require.Equal(t, plainHTML(t, tmpl, data), client.HTML())
+			}
+		})
+	}
+}
+
+const firstFrame = `{"d":["c",[1,["1","a"],["2","b"],["3","c"]]],"s":[[0,"","<ul>","</ul>"],[1,"<li id=",">","</li>"]]}`
+
+func TestClientRefusesFramesThatDoNotFit(t *testing.T) {
+	t.Parallel()
+	for _, frame := range []string{
+		``, `null`, `1`, `[]`, `[0]`, `[0,"x"] 1`, `[2,"x"]`, `[-1,"x"]`, `[0.5,"x"]`, `["0","x"]`, `[0,1]`, `[0,[1,["1","a"]]]`, `[1,"x"]`,
+		`[0,"x",0,"y"]`, `[1,[2,["x"]]]`, `[1,[1]]`, `[1,[1,["x"]]]`, `[1,[[0,3]]]`, `[1,[[0,0,4]]]`, `[1,[[0,0,1]]]`, `[1,[[0,0,3]]]`,
+		`[1,[[1,4,["x","y"]]]]`, `[1,[[1,0]]]`, `[1,[[2,0,0]]]`, `[1,[[2,0,3]]]`, `[1,[[2,0,2,2]]]`, `[1,[[2,0]]]`, `[1,[[3,0,1]]]`,
+		`[1,[[3,0,1,1]]]`, `[1,[[4,0]]]`, `[1,[[4,1,[1,"x"],0,[1,"y"]]]]`, `[1,[[5,0]]]`, `[1,[[0]]]`, `{"p":[0,"x"]}`,
+		`{"p":[0,"x"],"s":[]}`, `{"p":[0,"x"],"s":[[1,"a"]]}`, `{"p":[0,"x"],"s":[[2]]}`, `{"d":[],"p":[],"s":[]}`, `{"d":["c",0],"s":[[0,""]]}`,
+		`{"d":["c",0],"s":[[0,"","",""]],"x":1}`,
+	} {
+		t.Run(frame, func(t *testing.T) {
+			t.Parallel()
+			var client Client
+			require.NoError(t, client.Apply([]byte(firstFrame)))
+			err := client.Apply([]byte(frame))
+			require.ErrorIs(t, err, ErrFrame)
+			require.Equal(t, err, client.Apply([]byte(`[0,"x"]`)), "the page is no longer known")
+		})
+	}
+	require.ErrorIs(t, (&Client{}).Apply([]byte(`[0,"x"]`)), ErrFrame)
+	require.Empty(t, (&Client{}).HTML())
+}
+
+func FuzzClient(f *testing.F) {
+	for _, frame := range []string{firstFrame, `[0,"x"]`, `[1,[[0,0,2],[1,0,["7","z"]],[4,0,[1,"q"]]]]`, `[1,[[3,2,1,0]]]`, `[1,[[2,0,1,2]]]`, `[1,0]`} {
+		f.Add([]byte(frame))
+	}
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		var client Client
+		require.NoError(t, client.Apply([]byte(firstFrame)))
+		if err := client.Apply(frame); err != nil {
+			require.ErrorIs(t, err, ErrFrame)
+			return
+		}
+		_ = client.HTML()
+	})
+}
+
+func keptPerView(t testing.TB, n int) uint64 {
+	tmpl, data := build(t, tradePage), makeTrades(100)
+	views := make([]*View, n)
+	var before, after runtime.MemStats
+	var frame []byte
+	_, err := tmpl.NewView().Frame(nil, data)
+	require.NoError(t, err)
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for i := range views {
+		views[i] = tmpl.NewView()
+		frame, err = views[i].Frame(frame[:0], data)
+		require.NoError(t, err)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	runtime.KeepAlive(views)
+	return (after.HeapAlloc - before.HeapAlloc) / uint64(n)
+}
+
+func BenchmarkMemoryKept(b *testing.B) {
+	for b.Loop() {
+		b.ReportMetric(float64(keptPerView(b, 500)), "B/view")
+	}
+}
+
+func BenchmarkExecute(b *testing.B) {
+	tmpl, data := build(b, tradePage), makeTrades(100)
+	var buf bytes.Buffer
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		data.Rows[50].Px = strconv.Itoa(i)
+		buf.Reset()
+		if err := tmpl.Execute(&buf, data); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkFrame(b *testing.B) {
+	tmpl, data := build(b, tradePage), makeTrades(100)
+	view := tmpl.NewView()
+	var frame []byte
+	var err error
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		data.Rows[50].Px = strconv.Itoa(i)
+		if frame, err = view.Frame(frame[:0], data); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
