@@ -138,7 +138,7 @@ func (g *group[T]) send(v T, sender *Subscription[T]) {
 	if len(members) == 0 {
 		return
 	}
-	one := []T{v} // shared by all whose mailbox is empty
+	one := []T{v} // shared by all whose mailbox is empty; no room to append
 	for _, s := range members {
 		if s != sender {
 			s.put(one)

@@ -409,3 +409,52 @@ func TestStress(t *testing.T) {
 		require.NoError(t, b.Close())
 	}
 }
+
+func TestNoSubscriptionSurvivesTheBus(t *testing.T) {
+	t.Parallel()
+	for range 300 {
+		b := pubsub.Local()
+		var subscribers sync.WaitGroup
+		begun := make(chan struct{}, 1)
+		for range 4 {
+			subscribers.Go(func() {
+				for {
+					s, err := numbers.Subscribe(t.Context(), b, nil)
+					if err != nil {
+						if !errors.Is(err, pubsub.ErrClosed) {
+							t.Error(err)
+						}
+						return
+					}
+					select {
+					case begun <- struct{}{}:
+						<-s.C // nothing is published: it waits for the end
+					default:
+						s.Close()
+					}
+				}
+			})
+		}
+		<-begun
+		require.NoError(t, b.Close())
+		go func() { // takes what later ones wait for
+			for range begun {
+			}
+		}()
+		subscribers.Wait()
+		close(begun)
+	}
+}
+
+func TestTheLastSlicedOffValuesAreNotShared(t *testing.T) {
+	t.Parallel()
+	b := pubsub.Local()
+	short := subscribe(t, b, numbers, &pubsub.Mailbox[int]{Buffer: 2})
+	long := subscribe(t, b, numbers, nil)
+	publish(t, b, numbers, 1)
+	got := waiting(long)
+	publish(t, b, numbers, 2, 3, 4)
+	require.Equal(t, []int{1}, got)
+	require.Equal(t, []int{3, 4}, waiting(short))
+	require.Equal(t, []int{2, 3, 4}, waiting(long))
+}

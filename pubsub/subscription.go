@@ -25,7 +25,6 @@ type Subscription[T any] struct {
 	dropped atomic.Uint64
 
 	mu    sync.Mutex // held by who puts into c or closes it
-	own   bool       // what is in c is not shared: it may be changed as long as it is there
 	keys  []string   // of what is in c, if there is a Key
 	ended bool
 	err   error
@@ -155,7 +154,7 @@ func (s *Subscription[T]) finishLocked(err error, discard bool) bool {
 	return true
 }
 
-// put adds the value in one, a slice that is never changed. It takes back what is
+// put adds the value in one, a slice of one that is never changed. It takes back what is
 // in c, adds to it and puts it in again; that cannot block, since whoever holds
 // s.mu is the only sender.
 func (s *Subscription[T]) put(one []T) {
@@ -189,14 +188,13 @@ func (s *Subscription[T]) putLocked(one []T) (remove bool) {
 		if s.box.Key != nil {
 			s.keys = append(s.keys, key)
 		}
-		s.own = false
 		s.c <- one
 		return false
 	}
 	if s.box.Key != nil {
 		if i := slices.Index(s.keys, key); i >= 0 {
 			s.keys = slices.Delete(s.keys, i, i+1)
-			waiting = s.without(waiting, i)
+			waiting = without(waiting, i)
 		}
 	}
 	if len(waiting) >= s.box.Buffer {
@@ -211,7 +209,7 @@ func (s *Subscription[T]) putLocked(one []T) (remove bool) {
 			return s.finishLocked(ErrLagged, false)
 		}
 		s.dropped.Add(1)
-		waiting = s.without(waiting, 0)
+		waiting = without(waiting, 0)
 		if s.box.Key != nil {
 			s.keys = slices.Delete(s.keys, 0, 1)
 		}
@@ -220,32 +218,26 @@ func (s *Subscription[T]) putLocked(one []T) (remove bool) {
 		s.keys = append(s.keys, key)
 	}
 	if len(waiting) == 0 {
-		s.own = false
 		s.c <- one
-		return false
+	} else {
+		s.c <- append(waiting, one[0])
 	}
-	if !s.own {
-		waiting = slices.Clip(waiting) // so that append copies
-		s.own = true
-	}
-	s.c <- append(waiting, one[0])
 	return false
 }
 
-// without returns waiting without the value at i. The first is sliced off, which
-// append makes up for by moving the rest once in a while.
-func (s *Subscription[T]) without(waiting []T, i int) []T {
-	if i == 0 {
-		if s.own {
-			var none T
-			waiting[0] = none // what it refers to may go
-		}
-		return waiting[1:]
+// without returns waiting without the value at i. Only a slice of one value may be
+// shared with other mailboxes, and that is not changed: append has copied all longer
+// ones. The first value is sliced off, which append makes up for by moving the rest
+// once in a while.
+func without[T any](waiting []T, i int) []T {
+	switch {
+	case i > 0:
+		return slices.Delete(waiting, i, i+1)
+	case len(waiting) > 1:
+		var none T
+		waiting[0] = none // what it refers to may go
 	}
-	if !s.own {
-		waiting, s.own = slices.Clone(waiting), true
-	}
-	return slices.Delete(waiting, i, i+1)
+	return waiting[1:]
 }
 
 func (s *Subscription[T]) key(v T) (key string, err error) {

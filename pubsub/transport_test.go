@@ -3,6 +3,7 @@ package pubsub_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -274,4 +275,47 @@ func TestWaitingForTheTransport(t *testing.T) {
 			}
 		})
 	})
+}
+
+func TestNumbersOfConcurrentPublishersReachTheTransportInOrder(t *testing.T) {
+	t.Parallel()
+	var p tap
+	b := quiet(&p)
+	var publishers sync.WaitGroup
+	const n, each = 4, 1000
+	for range n {
+		publishers.Go(func() {
+			for i := range each {
+				if err := numbers.Publish(t.Context(), b, i); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	publishers.Wait()
+	require.Len(t, p.sent, n*each)
+	var last uint64
+	for _, m := range p.sent {
+		number := binary.BigEndian.Uint64(m[17:])
+		require.Greater(t, number, last)
+		last = number
+	}
+}
+
+func TestATransportThatDeliversAtOnceStillDeliversAtMostOnce(t *testing.T) {
+	t.Parallel()
+	var p tap
+	b := quiet(&p)
+	s := subscribe(t, b, numbers, &pubsub.Mailbox[int]{Buffer: 10_000})
+	x := uuid.New()
+	var couriers sync.WaitGroup
+	for range 4 {
+		couriers.Go(func() {
+			for i := range 200 {
+				p.deliver["numbers"](message(x, byte(i+1), fmt.Sprint(i)))
+			}
+		})
+	}
+	couriers.Wait()
+	require.Equal(t, upTo(200), waiting(s))
 }
