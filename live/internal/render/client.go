@@ -243,16 +243,31 @@ func isEdit(v any) bool {
 	return ok
 }
 
+// edit applies ops, which must come in the order of the documentation.
 func (c *Client) edit(g *clientGroup, ops []any) {
 	if len(g.rows) == 0 {
 		fail("an edit of a group without rows")
 	}
+	phases := [...]int{opDelete: 0, opMove: 1, opPermute: 1, opInsert: 2, opUpdate: 3}
+	last, lastAt := -1, 0
 	for _, v := range ops {
 		op := array(v)
 		if len(op) < 2 {
 			fail("an op of %d elements", len(op))
 		}
-		switch args := op[1:]; number(op[0], opUpdate) {
+		kind, args := number(op[0], opUpdate), op[1:]
+		if last >= 0 {
+			alone := kind == opPermute || kind == opUpdate || last == opPermute
+			if phases[kind] < phases[last] || phases[kind] == phases[last] && alone {
+				fail("op %d after op %d", kind, last)
+			}
+		}
+		at := number(args[0], len(g.rows))
+		if kind == last && (kind == opDelete && at >= lastAt || kind == opInsert && at <= lastAt) {
+			fail("op %d at %d after %d", kind, at, lastAt)
+		}
+		last, lastAt = kind, at
+		switch kind {
 		case opDelete:
 			c.delete(g, args)
 		case opInsert:

@@ -278,6 +278,50 @@ func TestListChangesAreTheOpsThatTheDocumentationNames(t *testing.T) {
 	}
 }
 
+func TestRowsKeepTheirIdentityByTheIDOfTheirFirstTag(t *testing.T) {
+	t.Parallel()
+	const filler = ` class="long enough to make an edit the shorter form"`
+	for _, test := range []struct {
+		name, row string
+		keyed     bool
+	}{
+		{"double quotes", `<li id="x-{{.ID}}">{{.Text}}</li>`, true},
+		{"single quotes", `<li id='{{.ID}}'>{{.Text}}</li>`, true},
+		{"after another attribute", `<li` + filler + ` id="{{.ID}}">{{.Text}}</li>`, true},
+		{"after another dynamic", `<li class="{{.Text}}" id="{{.ID}}"></li>`, true},
+		{"in a called template", ` {{template "row" .}}`, true},
+		{"two calls deep", `{{template "outer" .}}`, true},
+		{"another attribute", `<li data-id="{{.ID}}">{{.Text}}</li>`, false},
+		{"second tag", `<li><b id="{{.ID}}">{{.Text}}</b></li>`, false},
+		{"id without a dynamic", `<li id="x">{{.ID}}{{.Text}}</li>`, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			tmpl := build(t, `{{define "outer"}}{{template "row" .}}{{end}}{{define "row"}}<li id="{{.ID}}">{{.Text}}</li>{{end}}`+
+				`{{range .}}`+test.row+`{{end}}`)
+			view := tmpl.NewView()
+			list := []item{{1, strings.Repeat("a", 50)}, {2, strings.Repeat("b", 50)}, {3, strings.Repeat("c", 50)}}
+			_, err := view.Frame(nil, list)
+			require.NoError(t, err)
+			frame, err := view.Frame(nil, list[1:])
+			require.NoError(t, err)
+			if test.keyed {
+				require.Equal(t, `[0,[[0,0]]]`, string(frame))
+			} else {
+				require.NotEqual(t, `[0,[[0,0]]]`, string(frame))
+			}
+		})
+	}
+}
+
+func TestViewKeepsNoMoreThanSixteenBytesForADynamic(t *testing.T) {
+	t.Parallel()
+	view := build(t, tradePage).NewView()
+	_, err := view.Frame(nil, makeTrades(100))
+	require.NoError(t, err)
+	require.LessOrEqual(t, 8*cap(view.words)+cap(view.sent), 8000, "for 500 dynamics in rows")
+}
+
 // tradePage is a counter and a table of trades with five dynamics in a row.
 const tradePage = `<div class="page">
   <h1>Trades</h1>
@@ -472,7 +516,9 @@ func TestClientRefusesFramesThatDoNotFit(t *testing.T) {
 		``, `null`, `1`, `[]`, `[0]`, `[0,"x"] 1`, `[2,"x"]`, `[-1,"x"]`, `[0.5,"x"]`, `["0","x"]`, `[0,1]`, `[0,[1,["1","a"]]]`, `[1,"x"]`,
 		`[0,"x",0,"y"]`, `[1,[2,["x"]]]`, `[1,[1]]`, `[1,[1,["x"]]]`, `[1,[[0,3]]]`, `[1,[[0,0,4]]]`, `[1,[[0,0,1]]]`, `[1,[[0,0,3]]]`,
 		`[1,[[1,4,["x","y"]]]]`, `[1,[[1,0]]]`, `[1,[[2,0,0]]]`, `[1,[[2,0,3]]]`, `[1,[[2,0,2,2]]]`, `[1,[[2,0]]]`, `[1,[[3,0,1]]]`,
-		`[1,[[3,0,1,1]]]`, `[1,[[4,0]]]`, `[1,[[4,1,[1,"x"],0,[1,"y"]]]]`, `[1,[[5,0]]]`, `[1,[[0]]]`, `{"p":[0,"x"]}`,
+		`[1,[[3,0,1,1]]]`, `[1,[[4,0]]]`, `[1,[[4,1,[1,"x"],0,[1,"y"]]]]`, `[1,[[5,0]]]`, `[1,[[0]]]`,
+		`[1,[[0,0],[0,1]]]`, `[1,[[1,1,["x","y"]],[1,0,["x","y"]]]]`, `[1,[[1,0,["x","y"]],[0,0]]]`, `[1,[[3,2,1,0],[3,2,1,0]]]`,
+		`[1,[[2,0,1],[3,2,1,0]]]`, `[1,[[4,0,[1,"x"]],[4,1,[1,"x"]]]]`, `[1,[[3,2,1,0],[2,0,1]]]`, `{"p":[0,"x"]}`,
 		`{"p":[0,"x"],"s":[]}`, `{"p":[0,"x"],"s":[[1,"a"]]}`, `{"p":[0,"x"],"s":[[2]]}`, `{"d":[],"p":[],"s":[]}`, `{"d":["c",0],"s":[[0,""]]}`,
 		`{"d":["c",0],"s":[[0,"","",""]],"x":1}`,
 	} {
