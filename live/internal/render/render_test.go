@@ -29,6 +29,7 @@ var pool = []string{
 	`{{range .L}}{{range $.L}}{{if .B}}{{break}}{{end}}{{.V}}{{end}}<i id='{{.K}}'>{{.V}}</i>{{end}}`,
 	`{{with .S}}<u>{{.}}</u>{{else with .T}}{{.}}{{else}}empty{{end}}{{with $x := .T}}{{$x}}{{end}}`,
 	`{{$v := .S}}a{{$v}}b{{$v = .T}}c{{$v}}<!-- gone {{.S}} -->d`,
+	`{{.S}}<!-- gone -->{{.T}}{{if .B}}<!-- gone -->{{end}}`,
 	`{{define "row"}}<tr id="c{{.K}}"><td>{{.V}}{{if .B}}!{{end}}</td></tr>{{end}}<table>{{range .L}}{{template "row" .}}{{end}}</table>`,
 	`{{define "att"}}x {{.}}{{if .}}y{{end}}{{end}}<div class="{{template "att" .S}}">{{template "att" .S}}</div><script>var z="{{template "att" .S}}"</script>`,
 	`{{define "tree"}}<ul>{{range .C}}<li id="n{{.K}}">{{.V}}{{template "tree" .}}</li>{{end}}</ul>{{end}}{{template "tree" .N}}`,
@@ -213,6 +214,10 @@ func TestKeyedListsFollowANaiveModelAndNeverOutgrowTheWholeList(t *testing.T) {
 					model[rapid.IntRange(0, len(model)-1).Draw(t, "at")].Text += "!"
 				}
 			}
+			if rapid.Bool().Draw(t, "rotate") && len(model) > 0 {
+				at := rapid.IntRange(0, len(model)-1).Draw(t, "start")
+				model = append(slices.Clone(model[at:]), model[:at]...)
+			}
 			frame, err := view.Frame(nil, model)
 			require.NoError(t, err)
 			if len(frame) == 0 {
@@ -259,6 +264,7 @@ func TestListChangesAreTheOpsThatTheDocumentationNames(t *testing.T) {
 		{"a run is deleted", items(1, 2, 3, 4), items(1, 4), `[0,[[0,1,2]]]`},
 		{"one row moves to the front", items(1, 2, 3, 4), items(4, 1, 2, 3), `[0,[[2,3,0]]]`},
 		{"two runs swap", items(1, 2, 3, 4, 5, 6), items(5, 6, 1, 2, 3, 4), `[0,[[2,4,0,2]]]`},
+		{"a run moves to the end", items(1, 2, 3, 4, 5, 6), items(3, 4, 5, 6, 1, 2), `[0,[[2,0,4,2]]]`},
 		{"all turn around", items(1, 2, 3, 4), items(4, 3, 2, 1), `[0,[[3,3,2,1,0]]]`},
 		{"one cell changes", items(1, 2, 3), changed, `[0,[[4,1,[1,"x"]]]]`},
 		{"all are deleted", items(1, 2), nil, `[0,0]`},
