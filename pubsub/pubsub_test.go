@@ -412,7 +412,7 @@ func TestStress(t *testing.T) {
 
 func TestNoSubscriptionSurvivesTheBus(t *testing.T) {
 	t.Parallel()
-	for range 300 {
+	for range 100 {
 		b := pubsub.Local()
 		var subscribers sync.WaitGroup
 		begun := make(chan struct{}, 1)
@@ -446,15 +446,15 @@ func TestNoSubscriptionSurvivesTheBus(t *testing.T) {
 	}
 }
 
-func TestTheLastSlicedOffValuesAreNotShared(t *testing.T) {
+func TestDroppingAValueDoesNotChangeWhatAnotherReceived(t *testing.T) {
 	t.Parallel()
 	b := pubsub.Local()
-	short := subscribe(t, b, numbers, &pubsub.Mailbox[int]{Buffer: 2})
+	short := subscribe(t, b, numbers, &pubsub.Mailbox[int]{Buffer: 1})
 	long := subscribe(t, b, numbers, nil)
 	publish(t, b, numbers, 1)
 	got := waiting(long)
 	publish(t, b, numbers, 2, 3, 4)
 	require.Equal(t, []int{1}, got)
-	require.Equal(t, []int{3, 4}, waiting(short))
+	require.Equal(t, []int{4}, waiting(short))
 	require.Equal(t, []int{2, 3, 4}, waiting(long))
 }
