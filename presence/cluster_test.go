@@ -159,6 +159,7 @@ func (f *fold) take(t require.TestingT) {
 	if !ok {
 		return
 	}
+	gone := map[Meta]bool{}
 	before := map[string]bool{}
 	for key := range f.metas {
 		before[key] = true
@@ -169,6 +170,7 @@ func (f *fold) take(t require.TestingT) {
 			require.True(t, ok, "I3: leave of %v in %s, who is absent", m, l.Key)
 			require.Equal(t, have, m, "I3: leave with another meta")
 			delete(f.metas[l.Key], id{m.Node, m.Ref})
+			gone[m] = true
 		}
 		if len(f.metas[l.Key]) == 0 {
 			delete(f.metas, l.Key)
@@ -177,6 +179,7 @@ func (f *fold) take(t require.TestingT) {
 	for _, j := range d.Joins {
 		for _, m := range j.Metas {
 			require.NotContains(t, f.metas[j.Key], id{m.Node, m.Ref}, "I3: join of who is present")
+			require.False(t, gone[m], "I3: join of what left, unchanged, in the same diff")
 			if f.metas[j.Key] == nil {
 				f.metas[j.Key] = map[id]Meta{}
 			}

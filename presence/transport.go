@@ -123,25 +123,28 @@ func (p *Presence) tick() {
 
 // plan sets the timer to the next thing that will be due.
 func (p *Presence) plan(now time.Time) {
-	if len(p.queue) > 0 {
-		p.wake(p.queue[0].at)
-	}
-	for _, t := range []time.Time{p.flushAt, p.beatAt} {
+	// What is due by now has been done; it must not make the timer fire again and again.
+	at := func(t time.Time) {
 		if t.After(now) {
 			p.wake(t)
 		}
 	}
+	if len(p.queue) > 0 {
+		at(p.queue[0].at)
+	}
+	at(p.flushAt)
+	at(p.beatAt)
 	for node, r := range p.rows {
 		switch {
 		case node == p.self:
 		case r.up:
-			p.wake(r.heard.Add(p.opts.Down))
+			at(r.heard.Add(p.opts.Down))
 		default:
-			p.wake(r.heard.Add(p.opts.PermDown))
+			at(r.heard.Add(p.opts.PermDown))
 		}
 	}
 	for _, f := range p.fences {
-		p.wake(f.till)
+		at(f.till)
 	}
 }
 
