@@ -21,9 +21,12 @@ func BenchmarkPublish(b *testing.B) {
 				for i := range subs {
 					subs[i] = subscribe(b, bus, numbers, nil)
 				}
+				ctx := b.Context()
 				b.ReportAllocs()
 				for b.Loop() {
-					publish(b, bus, numbers, 1)
+					if err := numbers.Publish(ctx, bus, 1); err != nil {
+						b.Fatal(err)
+					}
 					if !slow {
 						for _, s := range subs {
 							<-s.C
@@ -41,9 +44,12 @@ func BenchmarkPublishToANode(b *testing.B) {
 	var n pubsubtest.Network
 	here, there := pubsub.New(n.Connect(), nil), pubsub.New(n.Connect(), nil)
 	s := subscribe(b, there, numbers, nil)
+	ctx := b.Context()
 	b.ReportAllocs()
 	for b.Loop() {
-		publish(b, here, numbers, 1)
+		if err := numbers.Publish(ctx, here, 1); err != nil {
+			b.Fatal(err)
+		}
 		<-s.C
 	}
 }
