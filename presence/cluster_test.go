@@ -271,6 +271,21 @@ func (c *cluster) check(m *member) {
 		want := m.List(topic)
 		require.ElementsMatch(c.t, want, f.list(), "I2: fold of the diffs is not the list of %s", m.self)
 	}
+	c.record(m)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range m.rows {
+		want, ok := c.history[moment{r.node, r.inc, r.seq}]
+		if ok || c.log >= 32 {
+			require.True(c.t, maps.Equal(want, r.entries), "I4: %s's copy of %s@%d is\n%v, not\n%v", m.self, r.node, r.seq, r.entries, want)
+		}
+		require.GreaterOrEqual(c.t, r.seq, c.seen[r], "I4: the copy went back")
+		c.seen[r] = r.seq
+	}
+}
+
+// record adds to the history what the node did since it was recorded last.
+func (c *cluster) record(m *member) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	own := m.rows[m.self]
@@ -291,18 +306,13 @@ func (c *cluster) check(m *member) {
 	}
 	c.history[moment{m.self, m.inc, own.seq}] = maps.Clone(own.entries)
 	c.known[at] = own.seq
-	for _, r := range m.rows {
-		want, ok := c.history[moment{r.node, r.inc, r.seq}]
-		if ok || c.log >= 32 {
-			require.True(c.t, maps.Equal(want, r.entries), "I4: %s's copy of %s@%d is\n%v, not\n%v", m.self, r.node, r.seq, r.entries, want)
-		}
-		require.GreaterOrEqual(c.t, r.seq, c.seen[r], "I4: the copy went back")
-		c.seen[r] = r.seq
-	}
 }
 
 func (c *cluster) checkAll() {
 	synctest.Wait()
+	for _, m := range c.nodes {
+		c.record(m) // all before the first copy is compared
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.nodes)) {
 		c.check(c.nodes[name])
 	}
