@@ -26,11 +26,18 @@
 //
 //	frame       = full | patch | {"p": patch, "s": statics}
 //	full        = {"d": row, "s": statics}
-//	statics     = [[body, text, text, …], …]
+//	statics     = [[body, shape, text, text, …], …]
+//	shape       = 0 | 1 | [0 | 1, scope, …]
+//	scope       = [id, text, offset, text, offset]
 //	row         = [dynamic, …]
-//	dynamic     = string | group
+//	dynamic     = string | group | stream
 //	group       = 0 | [body, row, …]
-//	patch       = [slot, string | group | edit, …]
+//	stream      = {"o": [sop, …]}
+//	sop         = [0, id, …]                      delete
+//	            | [1, body, at, limit, row, …]    insert
+//	            | [2]                             remove all
+//	            | [3, body, row, …]               update
+//	patch       = [slot, string | group | edit | stream, …]
 //	edit        = [op, …]
 //	op          = [0, at] | [0, at, n]            delete
 //	            | [1, at, row, …]                 insert
@@ -42,7 +49,7 @@
 // A body with k slots has k+1 texts; its HTML is text, dynamic, text, …, text.
 // The texts of a body are sent once, in the first frame that uses the body.
 // A row has one dynamic for each slot of its body.
-// A slot is a string for ever or a group for ever.
+// A slot is a string for ever, a group for ever, or a stream for ever.
 // A group is 0 when it prints nothing, else the rows of one body, printed one after another.
 // A patch names the slots that changed, in ascending order, with the value each has now.
 // A group in a patch replaces the old one; an edit changes it, and begins with an array where a group
@@ -55,6 +62,23 @@
 // A move takes n rows (1 when absent) out from index from and puts them back at index to of the rest.
 // A permutation names each index once: row i of the result is the row that was at the i-th index.
 // An update patches rows in place, in ascending order of their index.
+//
+// The shape of a body helps a client to change as little of the page as it can; it may be ignored.
+// Its number is 1 when every row of the body is one element with an id, and white space around it,
+// so that the row can be put in, moved and taken out as that element.
+// A scope is an element with a fixed id inside the body: it begins in a text, by its number, at an
+// offset in UTF-16 code units, and ends in a later text, or the same, behind its end tag. So the slots
+// from the first number up to, but not with, the second are inside it. Scopes that hold no slot are
+// left out. The outer come before the inner.
+//
+// A stream is a list that neither side keeps as data: the rows are elements of the page and nothing else. Its
+// slot stands in an element with a fixed id and live-update="stream", which holds nothing besides; each row
+// is one element with an id. The ops apply in order to the children of that element. A delete takes out
+// the elements with these ids; one that is not there is no error. An insert puts its rows, in their order,
+// before the child at index at, or behind the last if at is -1 or beyond it; a row whose id is there already replaces
+// that element where it stands. After the insert a limit n > 0 leaves the first n children and a limit n < 0
+// the last -n. An update replaces the elements whose ids are there and ignores the others.
+// In a full frame a stream begins with remove all. A patch names a stream only if it has ops.
 //
 // An edit is never longer than the group that would replace it. Text that is not valid UTF-8 arrives
 // with U+FFFD for each bad byte, as JSON demands.
