@@ -21,8 +21,8 @@ import (
 	"github.com/levada-go/levada/examples/exchange/book"
 )
 
-// fill sends n commands to a market from many callers.
-func fill(b *testing.B, x *Exchange, n int) {
+// load sends n commands to a market from many callers.
+func load(b *testing.B, x *Exchange, n int) {
 	var all sync.WaitGroup
 	const callers = 256
 	for w := range callers {
@@ -50,7 +50,7 @@ func BenchmarkStart(b *testing.B) {
 	require.NoError(b, err)
 	x, err := Open(store, Symbols(), log)
 	require.NoError(b, err)
-	fill(b, x, events)
+	load(b, x, events)
 	require.NoError(b, store.Close())
 	open := func(run func(*Exchange, context.Context) error) {
 		store, err := sqlitestore.Open(file, nil)

@@ -31,7 +31,7 @@ type kept struct {
 
 const (
 	keptStream = eventstore.StreamName("exchange-markets") // which has a snapshot and no events
-	keptSchema = 1                                         // increase it when savedMarket changes
+	keptSchema = 2                                         // increase it when savedMarket changes
 	keepEvery  = 20_000                                    // positions between snapshots
 )
 
@@ -140,6 +140,7 @@ type savedMarket struct {
 	LastTape eventstore.Version
 	Orders   []savedOrder
 	Trades   []savedTrade
+	Fills    []savedFill
 	Candles  map[string][][6]int64 // by interval
 }
 
@@ -158,6 +159,24 @@ type savedTrade struct {
 	Price, Qty, Time int64
 }
 
+type savedFill struct {
+	savedTrade
+	Owner, Order uint64
+	Maker        bool `json:",omitempty"`
+}
+
+func (t *trade) save() savedTrade {
+	return savedTrade{t.version, t.index, t.side.String(), t.price, t.qty, t.ms}
+}
+
+func (t savedTrade) restore() (trade, error) {
+	side, ok := book.ParseSide(t.Side)
+	if !ok {
+		return trade{}, fmt.Errorf("unknown side of a trade %q", t.Side)
+	}
+	return trade{t.Version, t.Index, side, t.Price, t.Qty, t.Time}, nil
+}
+
 func (m *Markets) save() []byte {
 	all := map[string]*savedMarket{}
 	for symbol, m := range m.by {
@@ -167,7 +186,10 @@ func (m *Markets) save() []byte {
 				o.price, o.stop, o.open, o.filled, o.ms})
 		}
 		for _, t := range lastOf(m.trades, maxTrades) {
-			s.Trades = append(s.Trades, savedTrade{t.version, t.index, t.side.String(), t.price, t.qty, t.ms})
+			s.Trades = append(s.Trades, t.save())
+		}
+		for _, f := range lastOf(m.fills, maxFills) {
+			s.Fills = append(s.Fills, savedFill{f.save(), f.owner, f.order, f.maker})
 		}
 		for i := range m.candles {
 			for _, c := range lastOf(m.candles[i].candles, maxCandles) {
@@ -212,11 +234,18 @@ func (m *market) restore(s *savedMarket) error {
 		}
 	}
 	for _, t := range s.Trades {
-		side, ok := book.ParseSide(t.Side)
-		if !ok {
-			return fmt.Errorf("unknown side of a trade %q", t.Side)
+		n, err := t.restore()
+		if err != nil {
+			return err
 		}
-		m.trades = append(m.trades, trade{t.Version, t.Index, side, t.Price, t.Qty, t.Time})
+		m.trades = append(m.trades, n)
+	}
+	for _, f := range s.Fills {
+		n, err := f.restore()
+		if err != nil {
+			return err
+		}
+		m.fills = append(m.fills, fill{n, f.Owner, f.Order, f.Maker})
 	}
 	for i := range m.candles {
 		for _, c := range s.Candles[intervals[i].name] {

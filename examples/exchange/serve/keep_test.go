@@ -125,6 +125,8 @@ func TestAnExchangeThatWasClosedDoesNotReadItsPast(t *testing.T) {
 		{Schema: keptSchema, Data: []byte(`not JSON`)},
 		{Schema: keptSchema, Data: []byte(`{"BTC-USD":{"Orders":[{"ID":1}]}}`)},
 		{Schema: keptSchema, Data: []byte(`{"BTC-USD":{"Trades":[{}]}}`)},
+		{Schema: keptSchema, Data: []byte(`{"BTC-USD":{"Fills":[{}]}}`)},
+		{Schema: keptSchema - 1, Data: []byte(`{}`)},
 		{Schema: keptSchema + 1, Data: []byte(`{}`)},
 	} {
 		require.EqualValues(t, 340, reopen2(t, file, bad), "%s", bad.Data)

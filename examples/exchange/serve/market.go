@@ -31,8 +31,9 @@ func (m *Markets) open(symbol string) *market {
 
 // Bounds of what is kept of a symbol beside its live orders.
 const (
-	maxTrades  = 100 // in a snapshot of the tape
-	maxChanges = 512 // the latest events, ready to be sent
+	maxTrades  = 100  // in a snapshot of the tape
+	maxFills   = 2000 // of all owners but the demonstration's
+	maxChanges = 512  // the latest events, ready to be sent
 )
 
 // A market is the read model of one symbol, folded from its events.
@@ -46,6 +47,7 @@ type market struct {
 	orders  map[uint64]*liveOrder
 	owners  map[uint64]map[uint64]*liveOrder
 	trades  []trade
+	fills   []fill // the latest last
 	candles [len(intervals)]series
 	changes []*change // the latest last
 }
@@ -58,6 +60,13 @@ type trade struct {
 	price   int64
 	qty     int64
 	ms      int64 // Unix milliseconds
+}
+
+// A fill is one side of a trade, as the owner of that side has it.
+type fill struct {
+	trade        // with the owner's side, not the taker's
+	owner, order uint64
+	maker        bool
 }
 
 // A liveOrder is an order that rests or waits.
@@ -122,6 +131,30 @@ func (d *decision) trades() []trade {
 	return ts
 }
 
+// fills returns what the trades of d were for people: the demonstration's own
+// orders are nobody's.
+func (d *decision) fills() []fill {
+	var fs []fill
+	n := 0
+	for i := range d.effects {
+		f := &d.effects[i]
+		if f.Kind != book.Trade {
+			continue
+		}
+		t := trade{d.version, n, f.Side, f.Price, f.Qty, d.time.UnixMilli()}
+		n++
+		if f.MakerOwner >= firstOwner {
+			m := t
+			m.side = f.Side.Opposite()
+			fs = append(fs, fill{m, f.MakerOwner, f.Maker, true})
+		}
+		if f.Owner >= firstOwner {
+			fs = append(fs, fill{t, f.Owner, f.ID, false})
+		}
+	}
+	return fs
+}
+
 // apply folds a decision into the market.
 func (m *market) apply(d *decision) {
 	c := &change{version: d.version, position: d.position, prevBook: m.lastBook, prevTape: m.lastTape, trades: d.trades()}
@@ -142,6 +175,9 @@ func (m *market) apply(d *decision) {
 		for i := range m.candles {
 			m.candles[i].add(t.ms, t.price, t.qty)
 		}
+	}
+	for _, f := range d.fills() {
+		m.fills = appendBounded(m.fills, f, maxFills)
 	}
 	if len(c.trades) > 0 {
 		m.lastTape = d.version
@@ -203,6 +239,18 @@ func (m *market) own(owner uint64) []liveOrder {
 		}
 		return 1
 	})
+	return all
+}
+
+// filled returns the latest n fills of an owner, the newest first.
+func (m *market) filled(owner uint64, n int) []fill {
+	var all []fill
+	kept := lastOf(m.fills, maxFills)
+	for i := len(kept) - 1; i >= 0 && len(all) < n; i-- {
+		if kept[i].owner == owner {
+			all = append(all, kept[i])
+		}
+	}
 	return all
 }
 

@@ -22,7 +22,7 @@ func drawCommand(t *rapid.T, id uint64) book.Command {
 		PostOnly: rapid.IntRange(0, 4).Draw(t, "post") == 0,
 		Fields:   book.Fields(rapid.IntRange(0, 7).Draw(t, "fields")),
 		ID:       id,
-		Owner:    uint64(rapid.IntRange(1, 3).Draw(t, "owner")),
+		Owner:    rapid.SampledFrom([]uint64{1, 2, firstOwner}).Draw(t, "owner"),
 		Qty:      int64(rapid.IntRange(1, 9).Draw(t, "qty")),
 	}
 	price := int64(rapid.IntRange(1, 12).Draw(t, "price"))
@@ -57,6 +57,7 @@ func TestTheMarketIsWhatTheBookIs(t *testing.T) {
 		ladder[book.Buy], ladder[book.Sell] = map[int64]int64{}, map[int64]int64{}
 		seen := eventstore.Version(0)
 		traded := int64(0)
+		var fills []ownFill // of the owner who is a person
 		for i := range rapid.IntRange(1, 80).Draw(t, "n") {
 			c := drawCommand(t, uint64(i+1))
 			var e book.Event
@@ -69,6 +70,7 @@ func TestTheMarketIsWhatTheBookIs(t *testing.T) {
 			for _, t := range d.trades() {
 				traded += t.qty
 			}
+			fills = append(fills, d.own(firstOwner).fills...)
 			if d.concerns(2) {
 				for _, o := range d.own(2).orders {
 					k := own[o.id]
@@ -138,6 +140,14 @@ func TestTheMarketIsWhatTheBookIs(t *testing.T) {
 			}
 		}
 		require.Empty(t, own)
+		shown := m.filled(firstOwner, 1000)
+		require.Len(t, shown, len(fills))
+		for i, f := range fills {
+			s := shown[len(shown)-1-i]
+			require.Equal(t, [...]any{f.id, f.role == "maker", f.side, f.price, f.qty}, [...]any{s.order, s.maker, s.side, s.price, s.qty})
+		}
+		require.LessOrEqual(t, len(m.filled(firstOwner, 1)), 1)
+		require.Empty(t, m.filled(1, 1000), "the demonstration's own fills are not kept")
 		for i := range m.candles {
 			sum := int64(0)
 			for _, c := range m.candles[i].candles {
