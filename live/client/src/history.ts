@@ -1,0 +1,64 @@
+// Links within the application, and the history of the browser.
+
+import { attr, emit, root } from "./page";
+import { isConnected, send, wait } from "./socket";
+
+/** The URL that the server knows of, without its fragment. */
+let known = location.href.split("#")[0];
+
+const scroll = (y?: number) => {
+  const target = y === undefined && location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (target) target.scrollIntoView();
+  else scrollTo(0, y || 0);
+};
+
+/** Goes to url by itself, as the server wants. */
+export const go = (url: string, isReplace: unknown) => {
+  const to = new URL(url, location.href).href;
+  history[isReplace || to === location.href ? "replaceState" : "pushState"]({}, "", to);
+  known = to.split("#")[0];
+};
+
+const follow = (kind: "patch" | "navigate", after: () => void) => {
+  known = location.href.split("#")[0];
+  const done = () => {
+    emit("page-loading-stop", { kind });
+    after();
+  };
+  const ref = send(kind[0], location.href);
+  if (!ref) return; // the next join tells the URL
+  emit("page-loading-start", { kind });
+  wait(ref, done, done);
+};
+
+export const bind = () => {
+  history.scrollRestoration = "manual";
+  if (history.state?.live) scroll(history.state.live);
+  let saving: ReturnType<typeof setTimeout>;
+  const save = () => {
+    clearTimeout(saving);
+    history.replaceState({ ...history.state, live: scrollY }, "");
+  };
+  // What is left by going back cannot be asked where it stood.
+  addEventListener("scroll", () => {
+    clearTimeout(saving);
+    saving = setTimeout(save, 100);
+  });
+  addEventListener("popstate", (e) => {
+    clearTimeout(saving);
+    const y = e.state?.live;
+    if (location.href.split("#")[0] === known) scroll(y);
+    else follow("patch", () => scroll(y));
+  });
+  addEventListener("click", (e) => {
+    const link = (e.target as Element).closest?.<HTMLAnchorElement>("a[live-patch],a[live-navigate]");
+    if (!link || !root.contains(link) || e.defaultPrevented || !isConnected()) return;
+    if (e.button || e.ctrlKey || e.metaKey || e.shiftKey || e.altKey) return;
+    if (link.origin !== location.origin || (link.target && link.target !== "_self") || link.hasAttribute("download")) return;
+    e.preventDefault();
+    save();
+    const isPatch = attr(link, "patch") !== null;
+    go(link.href, false);
+    follow(isPatch ? "patch" : "navigate", () => (isPatch && !location.hash) || scroll());
+  });
+};

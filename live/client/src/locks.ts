@@ -1,0 +1,75 @@
+// Locks: an element whose event is on its way to the server is not changed until the server has
+// answered, so that a rendering which does not know of the event yet cannot undo what the user sees.
+
+import { attr } from "./page";
+import { drawn } from "./patch";
+
+interface Lock {
+  /** The newest event of the element. */
+  ref: number;
+  /** Takes back what the lock changed. */
+  undo: (() => void)[];
+  /** What the element has become meanwhile. */
+  next?: Element;
+}
+
+export const locks = new Map<Element, Lock>();
+
+/** Whether a lock stands strictly above el. */
+export const covered = (el: Element) => {
+  if (locks.size) for (let up = el.parentElement; up; up = up.parentElement) if (locks.has(up)) return true;
+  return false;
+};
+
+const mark = (el: Element, lock: Lock, kind: string) => {
+  const names = ["live-loading", `live-${kind}-loading`].filter((name) => !el.classList.contains(name));
+  el.classList.add(...names);
+  lock.undo.push(() => {
+    el.classList.remove(...names);
+    el.getAttribute("class") || el.removeAttribute("class");
+  });
+};
+
+const disable = (el: HTMLButtonElement, lock: Lock) => {
+  const text = attr(el, "disable-with");
+  if (el.disabled || (text === null && el.type !== "submit" && el.localName !== "button")) return;
+  const nodes = [...el.childNodes];
+  if (text) el.textContent = text;
+  el.disabled = true;
+  lock.undo.push(() => {
+    if (text) el.replaceChildren(...nodes);
+    el.disabled = false;
+  });
+};
+
+/** Locks el until ref is done. Of a form, cause is the button that sent it or the field that changed. */
+export const lock = (el: Element, ref: number, kind: string, cause?: Element | null) => {
+  let lock = locks.get(el);
+  if (!lock) locks.set(el, (lock = { ref, undo: [] }));
+  lock.ref = ref;
+  mark(el, lock, kind);
+  if (cause) mark(cause, lock, kind);
+  if (kind === "submit") {
+    const active = document.activeElement as HTMLElement;
+    for (const field of (el as HTMLFormElement).elements as Iterable<any>) {
+      disable(field, lock);
+      if (field.readOnly === false) {
+        field.readOnly = true;
+        lock.undo.push(() => (field.readOnly = false));
+      }
+    }
+    // A button loses the focus when it is disabled.
+    lock.undo.push(() => document.activeElement === active || (document.activeElement === document.body && active.focus()));
+  } else if (attr(el, "disable-with") !== null) disable(el as HTMLButtonElement, lock);
+};
+
+/** Opens the locks of ref, or all without one, and shows what was held back. */
+export const unlock = (ref?: number) => {
+  for (const [el, lock] of [...locks])
+    if (!ref || lock.ref === ref) {
+      locks.delete(el);
+      const sent = el.classList.contains("live-submit-loading");
+      for (const undo of lock.undo) undo();
+      if (ref && lock.next && el.isConnected) drawn(el, lock.next, sent);
+    }
+};

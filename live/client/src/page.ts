@@ -1,0 +1,46 @@
+// The page as the other files see it: its root element, its events, its errors.
+
+/** The element that holds the view. It is set once, before anything else happens. */
+export let root: HTMLElement;
+
+export const setRoot = (el: HTMLElement) => {
+  root = el;
+};
+
+/** Dispatches `live:NAME` on window, for scripts that are no hooks. */
+export const emit = (name: string, detail?: unknown) => {
+  dispatchEvent(new CustomEvent("live:" + name, { detail }));
+};
+
+/** Runs what the author of the page wrote. Its errors are reported and never end the session. */
+export const guard = <T>(run: () => T): T | undefined => {
+  try {
+    return run();
+  } catch (e) {
+    console.error(e);
+    return undefined;
+  }
+};
+
+export const byId = (id: string) => document.getElementById(id);
+
+export const all = <E extends Element>(selector: string, from: ParentNode = root) => [
+  ...from.querySelectorAll<E>(selector),
+];
+
+/** The value of the attribute `live-NAME`. */
+export const attr = (el: Element, name: string) => el.getAttribute("live-" + name);
+
+/** Reads, or with a value writes, what shall outlive the page in this tab. */
+export const kept = (key: string, value?: string | number): string => {
+  try {
+    if (value !== undefined) sessionStorage.setItem("live:" + key, "" + value);
+    return sessionStorage.getItem("live:" + key) || "";
+  } catch {
+    return ""; // storage may be forbidden
+  }
+};
+
+export const toggle = (state: string, on: boolean) => {
+  for (const el of [root, document.documentElement]) el.classList.toggle("live-" + state, on);
+};

@@ -1,0 +1,121 @@
+// Changes of the document. Idiomorph matches old nodes with new ones; what belongs to the user, to
+// hooks, to streams and to regions is kept here.
+
+import { Idiomorph } from "idiomorph";
+import { touch } from "./hooks";
+import { locks } from "./locks";
+import { attr } from "./page";
+
+type Field = HTMLInputElement & HTMLTextAreaElement & HTMLOptionElement;
+
+// Whatever is parsed is parsed here, where no image loads, no script runs and no custom element wakes up.
+const inert = document.implementation.createHTMLDocument("");
+
+/** A copy of el without its children that holds html, parsed as inside el. */
+export const holding = (el: Element, html: string) => {
+  const copy = inert.importNode(el, false);
+  inert.createElement("div").append(copy);
+  copy.innerHTML = html;
+  return copy;
+};
+
+/** Moves el, or puts it in, before ref. What has the focus keeps it. */
+export const move = (parent: Node, el: Node, ref: Node | null) => {
+  try {
+    // Keeps frames, animations and the focus, but is not everywhere and takes no new elements.
+    (parent as any).moveBefore(el, ref);
+  } catch {
+    const active = document.activeElement as HTMLElement;
+    parent.insertBefore(el, ref);
+    active === document.activeElement || active.focus?.();
+  }
+};
+
+/** Gives old the attributes of neu whose names are wanted. */
+const attributes = (old: Element, neu: Element, wanted: (name: string) => unknown) => {
+  for (const { name, value } of neu.attributes)
+    if (wanted(name) && old.getAttribute(name) !== value) old.setAttribute(name, value);
+  for (const { name } of [...old.attributes])
+    if (wanted(name) && !neu.hasAttribute(name)) old.removeAttribute(name);
+};
+
+const isData = (name: string) => name.startsWith("data-");
+
+/** What the morph under way is about. */
+let top: Element;
+let sent: boolean; // the user has sent the form: its fields may change though they have the focus
+let anew: boolean; // another view: nothing that was typed is kept
+
+/** Whether the user is writing in old, or choosing from the same options that neu has. */
+const isBusy = (old: Field, neu: Field) =>
+  !anew &&
+  (old.validity?.badInput ||
+    (!sent &&
+      old === document.activeElement &&
+      (old.localName === "select"
+        ? old.innerHTML === neu.innerHTML
+        : old.localName === "textarea" ||
+          (old.localName === "input" && !/^(checkbox|radio|button|submit|reset|image)$/.test(old.type)))));
+
+const pairs = [
+  ["defaultValue", "value"],
+  ["defaultChecked", "checked"],
+  ["defaultSelected", "selected"],
+] as const;
+
+const beforeNodeMorphed = (before: Node, after: Node) => {
+  if (before.nodeType !== 1) return true;
+  const old = before as Field;
+  const neu = after as Field;
+  const lock = locks.get(old);
+  if (lock) {
+    lock.next = neu;
+    return false;
+  }
+  if (old.localName === "script" || (!anew && old.isEqualNode(neu))) return false;
+  const update = attr(neu, "update");
+  if (update === "ignore") {
+    if (JSON.stringify(old.dataset) !== JSON.stringify(neu.dataset)) {
+      touch(old, true);
+      attributes(old, neu, isData);
+    }
+    return false;
+  }
+  touch(old, true);
+  if (old !== top && (update === "stream" || attr(neu, "region") !== null)) {
+    attributes(old, neu, () => true);
+    return false;
+  }
+  if (isBusy(old, neu)) {
+    attributes(old, neu, (name) => name !== "value");
+    return false;
+  }
+  // What the user typed or chose stays until the server renders something else than before.
+  if (old.type !== "file")
+    for (const [rendered, shown] of pairs)
+      if (rendered in old && (anew || old[rendered] !== neu[rendered])) (old as any)[shown] = neu[rendered];
+  return true;
+};
+
+const none = () => {};
+const config = {
+  morphStyle: "outerHTML",
+  restoreFocus: true,
+  callbacks: {
+    beforeNodeAdded: none,
+    afterNodeAdded: none,
+    beforeNodeMorphed,
+    afterNodeMorphed: none,
+    beforeNodeRemoved: none,
+    afterNodeRemoved: none,
+  },
+};
+
+/** Makes el like neu. Of a form that was sent even the field with the focus changes, of another view all. */
+export const drawn = (el: Element, neu: Element, isSent = false, isAnew = false) => {
+  top = el;
+  sent = isSent;
+  anew = isAnew;
+  touch(el);
+  Idiomorph.morph(el, neu, config as any);
+};
