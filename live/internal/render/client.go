@@ -17,20 +17,33 @@ var ErrFrame = errors.New("render: the frame does not fit")
 // Client is a model of the client of one view. The zero Client has been told nothing. It is strict: where a
 // browser might get by, it refuses. It must not be used by two goroutines at the same time.
 type Client struct {
-	statics map[int][]string
+	statics map[int]*clientBody
 	root    *clientRow
 	err     error
 }
 
+type clientBody struct {
+	texts  []string
+	whole  bool // each row is one element with an id
+	scopes []scope
+}
+
 type clientRow struct {
 	body int
-	dyns []any // string or *clientGroup
+	dyns []any // string, *clientGroup or *clientStream
 }
 
 type clientGroup struct {
 	body int // without meaning when there are no rows
 	rows []*clientRow
 }
+
+type clientStream struct {
+	rows []streamRow
+}
+
+// streamRow is an element of a stream.
+type streamRow struct{ id, html string }
 
 // Apply changes the page as frame says. Any frame that is not exactly of the form in the package documentation,
 // or does not fit the page as it is, is an error that wraps [ErrFrame]. After an error the page is no longer
@@ -69,7 +82,7 @@ func (c *Client) Apply(frame []byte) (err error) {
 			fail("an object that is neither a full frame nor a patch with statics")
 		}
 		if isFull {
-			*c = Client{statics: map[int][]string{}}
+			*c = Client{statics: map[int]*clientBody{}}
 		}
 		if c.statics == nil {
 			fail("a patch before the first full frame")
@@ -97,7 +110,7 @@ func (c *Client) HTML() string {
 }
 
 func (c *Client) print(b *strings.Builder, r *clientRow) {
-	texts := c.statics[r.body]
+	texts := c.statics[r.body].texts
 	for i, d := range r.dyns {
 		b.WriteString(texts[i])
 		switch d := d.(type) {
@@ -106,6 +119,10 @@ func (c *Client) print(b *strings.Builder, r *clientRow) {
 		case *clientGroup:
 			for _, row := range d.rows {
 				c.print(b, row)
+			}
+		case *clientStream:
+			for _, row := range d.rows {
+				b.WriteString(row.html)
 			}
 		}
 	}
@@ -146,43 +163,107 @@ func (c *Client) learn(statics []any) {
 	}
 	for _, v := range statics {
 		a := array(v)
-		if len(a) < 2 {
-			fail("a body without texts")
+		if len(a) < 3 {
+			fail("a body without a shape or texts")
 		}
 		id := number(a[0], maxBody)
 		if _, ok := c.statics[id]; ok {
 			fail("the texts of body %d come again", id)
 		}
-		texts := make([]string, 0, len(a)-1)
-		for _, t := range a[1:] {
-			s, ok := t.(string)
-			if !ok {
-				fail("%T where a text must be", t)
-			}
-			texts = append(texts, s)
+		b := &clientBody{}
+		for _, t := range a[2:] {
+			b.texts = append(b.texts, text(t))
 		}
-		c.statics[id] = texts
+		b.shape(a[1])
+		c.statics[id] = b
+	}
+}
+
+func text(v any) string {
+	s, ok := v.(string)
+	if !ok {
+		fail("%T where a text must be", v)
+	}
+	return s
+}
+
+// shape checks a shape against the texts: each scope must begin with a tag with its id, end with its end tag
+// or be that tag, hold a slot, and stand inside the scope before or behind it.
+func (b *clientBody) shape(v any) {
+	scopes := []any{}
+	if a, ok := v.([]any); ok {
+		if len(a) < 2 {
+			fail("a shape without scopes")
+		}
+		v, scopes = a[0], a[1:]
+	}
+	b.whole = number(v, 1) == 1
+	var around []scope
+	for _, v := range scopes {
+		a := array(v)
+		if len(a) != 5 {
+			fail("a scope of %d elements", len(a))
+		}
+		s := scope{id: text(a[0]), text: number(a[1], len(b.texts)-2), endText: number(a[3], len(b.texts)-1)}
+		s.at, s.endAt = cut(b.texts[s.text], number(a[2], maxBody)), cut(b.texts[s.endText], number(a[4], maxBody))
+		if s.endText <= s.text {
+			fail("the scope %q holds no slot", s.id)
+		}
+		markup := b.texts[s.text][s.at:]
+		for _, t := range b.texts[s.text+1 : s.endText] {
+			markup += t
+		}
+		if e := element1(markup + b.texts[s.endText][:s.endAt]); e == nil || e.id != s.id || s.id == "" {
+			fail("the scope %q is no element with that id", s.id)
+		}
+		for len(around) > 0 && !around[len(around)-1].after(s.text, s.at) {
+			around = around[:len(around)-1]
+		}
+		if len(around) > 0 && !around[len(around)-1].holds(s) || len(b.scopes) > 0 && !s.after(b.scopes[len(b.scopes)-1].text, b.scopes[len(b.scopes)-1].at) {
+			fail("the scope %q crosses another", s.id)
+		}
+		around = append(around, s)
+		b.scopes = append(b.scopes, s)
 	}
 }
 
 func (c *Client) row(body int, v any) *clientRow {
 	a := array(v)
-	texts, ok := c.statics[body]
+	b, ok := c.statics[body]
 	if !ok {
 		fail("body %d is not known", body)
 	}
-	if len(a)+1 != len(texts) {
-		fail("%d dynamics between %d texts", len(a), len(texts))
+	if len(a)+1 != len(b.texts) {
+		fail("%d dynamics between %d texts", len(a), len(b.texts))
 	}
 	r := &clientRow{body: body, dyns: make([]any, len(a))}
 	for i, d := range a {
-		if s, ok := d.(string); ok {
+		switch d := d.(type) {
+		case string:
+			r.dyns[i] = d
+		case map[string]any:
+			s := &clientStream{}
+			c.stream(s, d, true)
 			r.dyns[i] = s
-		} else {
+		default:
 			r.dyns[i] = c.group(d)
 		}
 	}
+	c.check(r)
 	return r
+}
+
+// check tests that a row is one element with an id if its body says so.
+func (c *Client) check(r *clientRow) {
+	if c.statics[r.body].whole && element1(c.rowHTML(r)) == nil {
+		fail("a row of body %d is not one element with an id: %s", r.body, c.rowHTML(r))
+	}
+}
+
+func (c *Client) rowHTML(r *clientRow) string {
+	var b strings.Builder
+	c.print(&b, r)
+	return b.String()
 }
 
 func (c *Client) group(v any) *clientGroup {
@@ -219,19 +300,21 @@ func (c *Client) patch(r *clientRow, patch []any) {
 			fail("slot %d after slot %d", slot, last)
 		}
 		last = slot
-		s, isString := patch[i+1].(string)
-		g, isGroup := r.dyns[slot].(*clientGroup)
-		switch {
-		case isString == isGroup:
-			fail("slot %d changes its kind", slot)
-		case isString:
-			r.dyns[slot] = s
-		case isEdit(patch[i+1]):
-			c.edit(g, array(patch[i+1]))
-		default:
-			r.dyns[slot] = c.group(patch[i+1])
+		value := patch[i+1]
+		switch d := r.dyns[slot].(type) {
+		case string:
+			r.dyns[slot] = text(value)
+		case *clientStream:
+			c.stream(d, value, false)
+		case *clientGroup:
+			if isEdit(value) {
+				c.edit(d, array(value))
+			} else {
+				r.dyns[slot] = c.group(value)
+			}
 		}
 	}
+	c.check(r)
 }
 
 func isEdit(v any) bool {
@@ -365,4 +448,125 @@ func (c *Client) update(g *clientGroup, args []any) {
 		last = at
 		c.patch(g.rows[at], array(args[i+1]))
 	}
+}
+
+// stream applies the ops of a stream, of which the first must remove all when whole.
+func (c *Client) stream(s *clientStream, v any, whole bool) {
+	m, ok := v.(map[string]any)
+	if !ok || len(m) != 1 || m["o"] == nil {
+		fail("%T where a stream must be", v)
+	}
+	ops := array(m["o"])
+	if len(ops) == 0 {
+		fail("a stream without ops")
+	}
+	for i, v := range ops {
+		op := array(v)
+		if len(op) == 0 {
+			fail("an op of a stream without elements")
+		}
+		kind, args := OpKind(number(op[0], int(StreamUpdate))), op[1:]
+		if whole && i == 0 && kind != StreamReset {
+			fail("a stream that does not begin with remove all")
+		}
+		switch kind {
+		case StreamDelete:
+			s.delete(args)
+		case StreamInsert:
+			c.streamInsert(s, args)
+		case StreamReset:
+			if len(args) > 0 {
+				fail("a remove all with arguments")
+			}
+			s.rows = nil
+		case StreamUpdate:
+			if len(args) < 2 {
+				fail("an update of a stream without rows")
+			}
+			for _, row := range c.streamRows(args[0], args[1:]) {
+				if at := s.index(row.id); at >= 0 {
+					s.rows[at] = row
+				}
+			}
+		}
+	}
+}
+
+func (s *clientStream) index(id string) int {
+	return slices.IndexFunc(s.rows, func(r streamRow) bool { return r.id == id })
+}
+
+func (s *clientStream) delete(ids []any) {
+	if len(ids) == 0 {
+		fail("a delete without ids")
+	}
+	for _, v := range ids {
+		if at := s.index(text(v)); at >= 0 {
+			s.rows = slices.Delete(s.rows, at, at+1)
+		}
+	}
+}
+
+func (c *Client) streamInsert(s *clientStream, args []any) {
+	if len(args) < 3 {
+		fail("an insert into a stream with %d arguments", len(args))
+	}
+	at, limit := integer(args[1]), integer(args[2])
+	if at < -1 {
+		fail("an insert into a stream at %d", at)
+	}
+	if len(args) == 3 && limit == 0 {
+		fail("an insert into a stream that does nothing")
+	}
+	if at < 0 || at > len(s.rows) {
+		at = len(s.rows)
+	}
+	for _, row := range c.streamRows(args[0], args[3:]) {
+		if there := s.index(row.id); there >= 0 {
+			s.rows[there] = row
+			continue
+		}
+		s.rows = slices.Insert(s.rows, at, row)
+		at++
+	}
+	switch n := len(s.rows); {
+	case limit > 0:
+		s.rows = s.rows[:min(n, limit)]
+	case limit < 0 && -limit < n:
+		s.rows = s.rows[n+limit:]
+	}
+}
+
+// streamRows prints rows; each must have an id, and no two the same.
+func (c *Client) streamRows(body any, values []any) []streamRow {
+	id := number(body, maxBody)
+	if b, ok := c.statics[id]; !ok || !b.whole {
+		fail("body %d is not known, or its rows are not elements", id)
+	}
+	var rows []streamRow
+	for _, v := range values {
+		row := streamRow{html: c.rowHTML(c.row(id, v))}
+		e := element1(row.html)
+		if row.id = e.id; row.id == "" {
+			fail("a row of a stream without an id: %s", row.html)
+		}
+		if slices.ContainsFunc(rows, func(r streamRow) bool { return r.id == row.id }) {
+			fail("two rows of a stream with the id %q", row.id)
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// integer returns v when it is a whole number.
+func integer(v any) int {
+	s, ok := v.(json.Number)
+	if !ok {
+		fail("%T where a number must be", v)
+	}
+	n, err := strconv.ParseInt(s.String(), 10, 32)
+	if err != nil {
+		fail("%s where a whole number must be", s)
+	}
+	return int(n)
 }

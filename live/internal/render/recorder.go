@@ -21,6 +21,14 @@ type recorder struct {
 	opaque int    // how many control actions are open inside an opaque one, itself included
 	begun  bool
 	wrong  bool // a write came that no tree of ours can cause
+
+	old       []uint64 // what the client has, nil when it has nothing
+	streams   []stream
+	rows      *recorder // the rows of all streams, one group behind the other
+	streaming bool      // a stream is open
+	said      bool      // it was told ops
+	scratch   []byte
+	err       error
 }
 
 // header packs the body and the number of the rows that follow it.
@@ -35,15 +43,24 @@ var errShape = errors.New("render: html/template wrote in an unexpected order")
 func (r *recorder) record(data any) error {
 	r.words, r.ends, r.arena, r.open = r.words[:0], r.ends[:0], r.arena[:0], r.open[:0]
 	r.opaque, r.begun, r.wrong = 0, false, false
+	clear(r.streams)
+	r.streams, r.streaming, r.said, r.err = r.streams[:0], false, false, nil
+	if r.rows != nil {
+		r.rows.words, r.rows.ends, r.rows.arena, r.rows.open = r.rows.words[:0], r.rows.ends[:0], r.rows.arena[:0], r.rows.open[:0]
+		r.rows.opaque, r.rows.wrong = 0, false
+	}
 	if r.t.split == nil {
 		if err := r.t.plain.Execute(arenaWriter{r}, data); err != nil {
 			return err
 		}
 		r.leaf()
-		return nil
+		return r.err
 	}
 	if err := r.t.split.Execute(r, data); err != nil {
 		return err
+	}
+	if r.err != nil {
+		return r.err
 	}
 	if r.wrong || !r.begun || len(r.open) > 0 || r.opaque > 0 {
 		return errShape
@@ -53,6 +70,14 @@ func (r *recorder) record(data any) error {
 
 // Write takes one write of the template. It never fails.
 func (r *recorder) Write(p []byte) (int, error) {
+	if r.streaming {
+		r.rows.Write(p)
+		if len(r.rows.open) == 0 {
+			r.wrong = r.wrong || r.rows.wrong
+			r.closeStream()
+		}
+		return len(p), nil
+	}
 	var e event
 	if len(p) > 0 {
 		e = r.t.events[&p[0]]
@@ -76,9 +101,9 @@ func (r *recorder) Write(p []byte) (int, error) {
 			r.begun = true
 		}
 	case writesOpen:
-		r.open = append(r.open, len(r.words))
-		r.words = append(r.words, 0)
-		r.ends = append(r.ends, len(r.arena))
+		r.openGroup()
+	case writesStream:
+		r.openStream(e.body)
 	case writesOpaque:
 		r.opaque = 1
 	case writesClose:
@@ -91,13 +116,19 @@ func (r *recorder) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+func (r *recorder) openGroup() {
+	r.open = append(r.open, len(r.words))
+	r.words = append(r.words, 0)
+	r.ends = append(r.ends, len(r.arena))
+}
+
 // inside takes a write between the markers of an opaque action, where all text is part of one dynamic.
 // Templates called in there may bring markers of their own; those are always in pairs.
 func (r *recorder) inside(e event, p []byte) {
 	switch e.kind {
 	case writesDynamic, writesStatic:
 		r.arena = append(r.arena, p...)
-	case writesOpen, writesOpaque:
+	case writesOpen, writesOpaque, writesStream:
 		r.opaque++
 	case writesClose:
 		if r.opaque--; r.opaque == 0 {
@@ -131,11 +162,11 @@ func (r *recorder) html(dst []byte) []byte {
 
 func (r *recorder) row(dst []byte, pos, id int) ([]byte, int) {
 	b := r.t.bodies[id]
-	for i, group := range b.groups {
+	for i, kind := range b.slots {
 		dst = append(dst, b.statics[i]...)
 		at := pos
 		pos++
-		if !group {
+		if kind == leafSlot {
 			dst = append(dst, r.text(at)...)
 			continue
 		}
@@ -143,7 +174,7 @@ func (r *recorder) row(dst []byte, pos, id int) ([]byte, int) {
 			dst, pos = r.row(dst, pos, bodyOf(r.words[at]))
 		}
 	}
-	return append(dst, b.statics[len(b.groups)]...), pos
+	return append(dst, b.statics[len(b.slots)]...), pos
 }
 
 type arenaWriter struct{ r *recorder }

@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"html/template"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"text/template/parse"
@@ -39,16 +40,27 @@ func newTemplate(t *template.Template, split bool) (*Template, error) {
 	p := &Template{plain: plain, events: map[*byte]event{}, seed: maphash.MakeSeed()}
 	p.pool.New = func() any { return &recorder{t: p} }
 	if !split {
-		p.bodies = []*body{{statics: []string{"", ""}, groups: []bool{false}, key: -1, flat: true}}
+		page := &body{statics: []string{"", ""}, slots: []slotKind{leafSlot}, key: -1, flat: true}
+		page.sent = page.encode(0, &finding{})
+		p.bodies = []*body{page}
 		return p, nil
 	}
 	if p.split, err = escaped(t); err != nil {
 		return nil, err
 	}
-	w := weaver{t: p, roots: map[string]int{}}
+	w := weaver{t: p, roots: map[string]int{}, lists: map[*parse.ListNode]int{}}
 	w.template(p.split.Name())
-	for _, b := range p.bodies {
-		b.key = w.keyOf(b, nil)
+	if err := w.shapes(); err != nil {
+		return nil, err
+	}
+	for id, b := range p.bodies {
+		b.streams = slices.ContainsFunc(p.reach(id), func(id int) bool {
+			return slices.Contains(p.bodies[id].slots, streamSlot)
+		})
+		b.key = -1
+		if !b.streams { // a row that goes on as another would lose its stream
+			b.key = w.keyOf(b, nil)
+		}
 	}
 	return p, nil
 }
@@ -90,12 +102,23 @@ func escaped(t *template.Template) (*template.Template, error) {
 // body is one list of nodes.
 type body struct {
 	statics []string // one more than there are slots
-	groups  []bool   // by slot: whether it holds rows
-	key     int      // the word of a row that identifies it, -1 when there is none
-	flat    bool     // no slot holds rows
-	idSlot  int      // the slot inside the id of the first tag, -1 when there is none
-	first   string   // the template that is called before anything is printed, if any
+	slots   []slotKind
+	inner   []int  // the bodies that its groups and streams may hold
+	sent    []byte // the statics as they stand in a frame
+	key     int    // the word of a row that identifies it, -1 when there is none
+	flat    bool   // no slot holds a group
+	streams bool   // there is a stream in it, or in what it holds; it has one row at most then
+	idSlot  int    // the slot inside the id of the first tag, -1 when there is none
+	first   string // the template that is called before anything is printed, if any
 }
+
+type slotKind byte
+
+const (
+	leafSlot   slotKind = iota // one word: a hash
+	groupSlot                  // a header, then rows
+	streamSlot                 // one word, see [View.Ops]
+)
 
 // The kinds of writes. The zero kind is a dynamic: its slice is none of the tree's.
 const (
@@ -104,18 +127,20 @@ const (
 	writesEnter  // a body begins
 	writesOpen   // a control action begins
 	writesOpaque // a control action begins that is one dynamic
+	writesStream // a range begins that is a stream
 	writesClose  // a control action ends
 )
 
 type event struct {
 	kind int
-	body int // of writesEnter
+	body int // of writesEnter and writesStream
 }
 
 // weaver puts markers between the nodes of an escaped tree.
 type weaver struct {
 	t     *Template
 	roots map[string]int // the bodies of templates
+	lists map[*parse.ListNode]int
 }
 
 func (w *weaver) template(name string) {
@@ -132,28 +157,43 @@ func (w *weaver) marker(e event) *parse.TextNode {
 	return &parse.TextNode{NodeType: parse.NodeText, Text: text}
 }
 
-func (w *weaver) list(l *parse.ListNode) {
+// list makes l a body and returns its id, or -1 when there is none.
+func (w *weaver) list(l *parse.ListNode) int {
 	if l == nil {
-		return
+		return -1
 	}
 	id := len(w.t.bodies)
+	w.lists[l] = id
 	b := &body{idSlot: -1, flat: true}
 	w.t.bodies = append(w.t.bodies, b)
 	out := []parse.Node{w.marker(event{kind: writesEnter, body: id})}
 	var text, head strings.Builder
-	slot := func(group bool) {
+	slot := func(kind slotKind) {
 		b.statics = append(b.statics, text.String())
-		b.groups = append(b.groups, group)
-		b.flat = b.flat && !group
+		b.slots = append(b.slots, kind)
+		b.flat = b.flat && kind != groupSlot
 		text.Reset()
 	}
-	control := func(n parse.Node, opaque bool) {
-		open := writesOpen
+	control := func(n parse.Node, opaque bool, lists ...*parse.ListNode) {
+		e := event{kind: writesOpen}
 		if opaque {
-			open = writesOpaque
+			e.kind = writesOpaque
+			slot(leafSlot)
+		} else {
+			slot(groupSlot)
 		}
-		slot(!opaque)
-		out = append(out, w.marker(event{kind: open}), n, w.marker(event{kind: writesClose}))
+		open := w.marker(event{})
+		out = append(out, open, n, w.marker(event{kind: writesClose}))
+		for i, l := range lists {
+			id := w.list(l)
+			if id >= 0 {
+				b.inner = append(b.inner, id)
+			}
+			if i == 0 {
+				e.body = id
+			}
+		}
+		w.t.events[&open.Text[0]] = e
 	}
 	for _, n := range l.Nodes {
 		switch n := n.(type) {
@@ -172,34 +212,30 @@ func (w *weaver) list(l *parse.ListNode) {
 				continue // a declaration prints nothing
 			}
 			if b.idSlot < 0 && b.flat && insideID(head.String()) {
-				b.idSlot = len(b.groups)
+				b.idSlot = len(b.slots)
 			}
-			slot(false)
+			slot(leafSlot)
 		case *parse.IfNode:
-			control(n, false)
-			w.list(n.List)
-			w.list(n.ElseList)
+			control(n, false, n.List, n.ElseList)
 		case *parse.WithNode:
-			control(n, false)
-			w.list(n.List)
-			w.list(n.ElseList)
+			control(n, false, n.List, n.ElseList)
 		case *parse.RangeNode:
 			// A body that is left early has no fixed number of slots.
-			opaque := leavesEarly(n.List)
-			control(n, opaque)
-			if !opaque {
-				w.list(n.List)
-				w.list(n.ElseList)
+			if leavesEarly(n.List) {
+				control(n, true)
+			} else {
+				control(n, false, n.List, n.ElseList)
 			}
 		case *parse.TemplateNode:
 			// A template called inside an attribute or a script is a copy that cannot be reached.
 			opaque := strings.Contains(n.Name, "$htmltemplate_")
-			if !opaque && len(b.groups) == 0 && strings.TrimSpace(head.String()) == "" {
+			if !opaque && len(b.slots) == 0 && strings.TrimSpace(head.String()) == "" {
 				b.first = n.Name
 			}
 			control(n, opaque)
 			if !opaque {
 				w.template(n.Name)
+				b.inner = append(b.inner, w.roots[n.Name])
 			}
 		default: // comments, break and continue
 			out = append(out, n)
@@ -207,6 +243,7 @@ func (w *weaver) list(l *parse.ListNode) {
 	}
 	b.statics = append(b.statics, text.String())
 	l.Nodes = out
+	return id
 }
 
 // keyOf returns the word that identifies a row of b: a leaf before which all slots are leaves, or that

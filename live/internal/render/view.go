@@ -1,6 +1,7 @@
 package render
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"unicode/utf8"
@@ -13,6 +14,8 @@ type View struct {
 	words []uint64 // of the last frame
 	begun bool     // whether there was one
 	sent  []bool   // by body: whether the client has its texts
+
+	rendering *recorder // while Frame or Full executes the template
 }
 
 // Frame renders data and appends to dst the frame that brings the client from the last frame to data. It
@@ -21,7 +24,11 @@ type View struct {
 func (v *View) Frame(dst []byte, data any) ([]byte, error) {
 	r := v.t.pool.Get().(*recorder)
 	defer v.t.pool.Put(r)
-	if err := r.record(data); err != nil {
+	var old []uint64
+	if v.begun {
+		old = v.words
+	}
+	if err := v.record(r, data, old); err != nil {
 		return dst, err
 	}
 	if v.begun && slices.Equal(v.words, r.words) {
@@ -35,6 +42,44 @@ func (v *View) Frame(dst []byte, data any) ([]byte, error) {
 	v.words = append(v.words[:0], r.words...)
 	v.begun = true
 	return e.dst, nil
+}
+
+// Full renders data, which must be what was last passed to [View.Frame], and appends to dst a full frame for
+// another client that follows the view from here on: the frames to come fit both. For it holds the texts of all
+// bodies that were ever sent through the view. The view stays as it was. It is an error when there was no Frame,
+// and when data renders differently from then; what streams hold is not compared.
+func (v *View) Full(dst []byte, data any) ([]byte, error) {
+	if !v.begun {
+		return dst, errors.New("render: no frame was rendered that another client could follow")
+	}
+	r := v.t.pool.Get().(*recorder)
+	defer v.t.pool.Put(r)
+	if err := v.record(r, data, nil); err != nil {
+		return dst, err
+	}
+	for _, s := range r.streams {
+		if s.place < len(v.words) {
+			r.words[s.place] = v.words[s.place]
+		}
+	}
+	if !slices.Equal(v.words, r.words) {
+		return dst, errors.New("render: the data renders differently from the last frame")
+	}
+	e := encoder{t: v.t, full: true, new: r, sent: slices.Clone(v.sent), dst: dst}
+	for id, sent := range v.sent {
+		if sent {
+			e.need = append(e.need, id)
+		}
+	}
+	e.frame()
+	return e.dst, nil
+}
+
+// record renders data for a client that has old.
+func (v *View) record(r *recorder, data any, old []uint64) error {
+	r.old, v.rendering = old, r
+	defer func() { r.old, v.rendering = nil, nil }()
+	return r.record(data)
 }
 
 // Reset forgets what the client was told, so that the next frame is a full one.
@@ -71,13 +116,7 @@ func (e *encoder) frame() {
 	e.dst = append(e.dst, `,"s":[`...)
 	for i, id := range e.need {
 		e.comma(i)
-		e.dst = append(e.dst, '[')
-		e.int(id)
-		for _, s := range e.t.bodies[id].statics {
-			e.dst = append(e.dst, ',')
-			e.dst = appendString(e.dst, []byte(s))
-		}
-		e.dst = append(e.dst, ']')
+		e.dst = append(e.dst, e.t.bodies[id].sent...)
 	}
 	e.dst = append(e.dst, ']', '}')
 }
@@ -109,12 +148,16 @@ func (e *encoder) forget(dst, need int) {
 // row writes the row of the new rendering at pos and returns where the next one begins.
 func (e *encoder) row(pos, id int) int {
 	e.dst = append(e.dst, '[')
-	for i, group := range e.t.bodies[id].groups {
+	for i, kind := range e.t.bodies[id].slots {
 		e.comma(i)
-		if group {
-			pos = e.group(pos)
-		} else {
+		switch kind {
+		case leafSlot:
 			e.dst = appendString(e.dst, e.new.text(pos))
+			pos++
+		case groupSlot:
+			pos = e.group(pos)
+		case streamSlot:
+			e.stream(pos, true)
 			pos++
 		}
 	}
@@ -145,9 +188,9 @@ func (e *encoder) group(pos int) int {
 func (e *encoder) patch(o, n, id int) {
 	e.dst = append(e.dst, '[')
 	written := 0
-	for i, group := range e.t.bodies[id].groups {
+	for i, kind := range e.t.bodies[id].slots {
 		oEnd, nEnd := o+1, n+1
-		if group {
+		if kind == groupSlot {
 			oEnd, nEnd = e.t.groupEnd(e.old, o), e.t.groupEnd(e.new.words, n)
 		}
 		if !slices.Equal(e.old[o:oEnd], e.new.words[n:nEnd]) {
@@ -156,8 +199,10 @@ func (e *encoder) patch(o, n, id int) {
 			e.int(i)
 			e.dst = append(e.dst, ',')
 			switch oh, nh := e.old[o], e.new.words[n]; {
-			case !group:
+			case kind == leafSlot:
 				e.dst = appendString(e.dst, e.new.text(n))
+			case kind == streamSlot:
+				e.stream(n, false)
 			case rowsOf(oh) == 0 || rowsOf(nh) == 0 || bodyOf(oh) != bodyOf(nh):
 				e.group(n)
 			default:
@@ -175,8 +220,8 @@ func (e *encoder) change(o, n int) {
 	e.edit(o, n)
 	end := e.t.groupEnd(e.new.words, n)
 	size := len(e.dst) - dst
-	// No group is shorter than the bytes of its leaves.
-	if size <= e.new.ends[end-1]-e.new.ends[n] {
+	// A group would begin the streams in it anew. No group is shorter than the bytes of its leaves.
+	if e.t.bodies[bodyOf(e.new.words[n])].streams || size <= e.new.ends[end-1]-e.new.ends[n] {
 		return
 	}
 	edited := string(e.dst[dst:])
@@ -198,7 +243,7 @@ func (t *Template) groupEnd(words []uint64, pos int) int {
 	h := words[pos]
 	pos++
 	if b := t.bodies[bodyOf(h)]; b.flat {
-		return pos + rowsOf(h)*len(b.groups)
+		return pos + rowsOf(h)*len(b.slots)
 	}
 	for range rowsOf(h) {
 		pos = t.rowEnd(words, pos, bodyOf(h))
@@ -210,10 +255,10 @@ func (t *Template) groupEnd(words []uint64, pos int) int {
 func (t *Template) rowEnd(words []uint64, pos, id int) int {
 	b := t.bodies[id]
 	if b.flat {
-		return pos + len(b.groups)
+		return pos + len(b.slots)
 	}
-	for _, group := range b.groups {
-		if group {
+	for _, kind := range b.slots {
+		if kind == groupSlot {
 			pos = t.groupEnd(words, pos)
 		} else {
 			pos++
