@@ -18,6 +18,12 @@ type Body struct {
 	Position uint64 // 0 without
 }
 
+// Empty reports whether the body says nothing.
+func (b *Body) Empty() bool {
+	return len(b.Frame) == 0 && len(b.Before) == 0 && len(b.After) == 0 && len(b.Replies) == 0 &&
+		b.Title == nil && b.URL == "" && b.Position == 0
+}
+
 // Push is an event for the page.
 type Push struct {
 	Event   string
