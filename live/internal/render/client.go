@@ -211,9 +211,9 @@ func (b *clientBody) shape(v any) {
 		}
 		markup := b.texts[s.text][s.at:]
 		for _, t := range b.texts[s.text+1 : s.endText] {
-			markup += t
+			markup += "x" + t // a value may have no quotes
 		}
-		if e := element1(markup + b.texts[s.endText][:s.endAt]); e == nil || e.id != s.id || s.id == "" {
+		if e := element1(markup + "x" + b.texts[s.endText][:s.endAt]); e == nil || e.id != s.id || s.id == "" {
 			fail("the scope %q is no element with that id", s.id)
 		}
 		for len(around) > 0 && !around[len(around)-1].after(s.text, s.at) {

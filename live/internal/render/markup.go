@@ -16,7 +16,7 @@ import (
 // html/template sees to that. A branch runs on a copy and must come out like the others; a template that is
 // called runs in line. Where the standard lets a parser do other than push and pop (close an element by itself,
 // move or drop a tag), the elements concerned are marked as bad. Where markup cannot follow, it is lost, and
-// finds nothing more. HTML in the data is taken to be whole.
+// finds nothing more. HTML in the data is taken to be whole, and to be allowed where it stands.
 type markup struct {
 	split  *Template
 	lists  map[*parse.ListNode]int // the bodies
@@ -91,6 +91,9 @@ type element struct {
 	slots    []int // the ranges inside a stream
 	closed   bool
 }
+
+// alien reports whether scripts cannot treat what is in e as HTML of the page.
+func (e *element) alien() bool { return e.hidden || among(e.name, aliens) }
 
 // The states of the tokenizer. States inside a tag that differ only in what follows an attribute are one.
 const (
@@ -192,14 +195,18 @@ const (
 		" header hgroup hr listing main menu nav ol p pre search section summary table ul xmp h1 h2 h3 h4 h5 h6 li dd dt "
 	headings   = " h1 h2 h3 h4 h5 h6 "
 	impliedEnd = " dd dt li optgroup option p rb rp rt rtc "
+	// closers close what stands in impliedEnd inside them.
+	closers = " address article aside blockquote button center details dialog dir div dl fieldset figcaption figure footer form" +
+		" header hgroup listing main menu nav ol pre search section summary ul li dd dt h1 h2 h3 h4 h5 h6" + tableParts + "table "
 	tableParts = " caption colgroup tbody thead tfoot tr td th "
 	tableNames = " table tbody thead tfoot tr colgroup "
 	// boundaries end the search for an open element.
-	boundaries = " applet caption html table td th marquee object template foreignobject "
+	boundaries = " applet caption html table td th marquee object template "
 	// breakouts end svg and math.
 	breakouts = " b big blockquote body br center code dd div dl dt em embed font h1 h2 h3 h4 h5 h6 head hr i img li listing" +
 		" menu meta nobr ol p pre ruby s small span strike strong sub sup table tt u ul var "
 	integration = " svg math foreignobject desc title annotation-xml mi mo mn ms mtext "
+	aliens      = " svg math template head "
 	supporters  = " script style template "
 )
 
@@ -403,7 +410,7 @@ func (m *markup) rawText(s *state, v *visit, b []byte, i int) int {
 		}
 		if isSpace(rest[n]) || rest[n] == '/' || rest[n] == '>' {
 			s.tag = &tag{element: element{in: v, text: v.text, at: v.at + i + lt, name: s.raw}, end: true}
-			s.in, s.broken, s.slash = inTag, false, false
+			s.in, s.raw, s.broken, s.slash = inTag, "", false, false
 			return i + lt + n
 		}
 	}
@@ -509,7 +516,7 @@ func (m *markup) nest(s *state, e *element) {
 	name, parent := e.name, ""
 	if top := s.top(); top != nil {
 		parent = top.name
-		e.hidden = top.hidden || among(parent, " svg math template head ")
+		e.hidden = top.alien()
 		e.bad = top.bad
 	}
 	why := "a <" + name + "> in a <" + parent + ">"
@@ -591,8 +598,17 @@ func (m *markup) nest(s *state, e *element) {
 	if among(name, headings) && among(parent, headings) {
 		mark(len(s.stack) - 1)
 	}
-	if i := s.index(" select ", ""); i >= 0 && !among(name, " option optgroup hr script template ") {
-		mark(i)
+	if i := s.index(" select ", ""); i >= 0 {
+		allowed := " script template "
+		switch parent {
+		case "select":
+			allowed += "option optgroup hr "
+		case "optgroup":
+			allowed += "option "
+		}
+		if !among(name, allowed) {
+			mark(i)
+		}
 	}
 	if parent == "head" && !among(name, " title meta link base script style noscript template ") {
 		mark(0)
@@ -621,7 +637,7 @@ func (m *markup) endTag(s *state, v *visit, name string, end int) {
 		return
 	}
 	for _, e := range s.stack[i+1:] {
-		implied := among(e.name, impliedEnd) || among(e.name, tableParts) && (name == "table" || among(name, tableParts))
+		implied := among(e.name, impliedEnd) && among(name, closers) || among(e.name, tableParts) && (name == "table" || among(name, tableParts))
 		if !implied || s.foreign(0) {
 			s.lose("an end tag </" + name + "> before </" + e.name + ">")
 			return
@@ -710,7 +726,7 @@ func (m *markup) list(s *state, l *parse.ListNode, template string, tracked bool
 	}
 	if v.body >= 0 {
 		shape := v.shape() && !s.lost && start.in == inData && same(&start, s)
-		if top := s.top(); top != nil && (top.hidden || among(top.name, " svg math template head ")) {
+		if top := s.top(); top != nil && top.alien() {
 			shape = false
 		}
 		v.whole = shape
@@ -812,7 +828,7 @@ func (m *markup) repeat(s *state, v *visit, tracked bool, n *parse.RangeNode, ma
 	if !c.lost && !same(s, &c) && c.in != inName && c.in != inAfterName && c.in != inTag {
 		c.lose("a range that leaves elements open")
 	}
-	if container != nil && !body.shape() {
+	if container != nil && !body.shape() && container.bad == "" && !container.alien() {
 		m.fail(v, "a row of the stream in #%s is not one element with an id", container.id)
 	}
 	ends = append(ends, c)

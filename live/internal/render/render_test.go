@@ -100,22 +100,54 @@ func build(t require.TestingT, text string) *Template {
 	return tmpl
 }
 
-func checkConvergence(t *rapid.T, tmpl *Template) {
+func checkConvergence(t *rapid.T, tmpl *Template) { checkPages(t, tmpl, func(*pageData) {}) }
+
+// checkPages draws pages and checks that a view which renders all of them, another one that leaves some out, and
+// clients that begin to follow the first one late, all show what html/template prints, and that scopes and rows
+// are elements of that page.
+func checkPages(t *rapid.T, tmpl *Template, mend func(*pageData)) {
 	view, client := tmpl.NewView(), &Client{}
+	lazy, patient := tmpl.NewView(), &Client{}
+	var late []*Client
+	apply := func(c *Client, frame []byte) {
+		if len(frame) > 0 {
+			require.NoError(t, c.Apply(frame), "%s", frame)
+		}
+	}
 	for range rapid.IntRange(1, 8).Draw(t, "frames") {
 		if rapid.IntRange(0, 9).Draw(t, "reset") == 0 {
 			view.Reset()
+			late = nil
 		}
 		data := drawPage(t)
+		mend(&data)
+		want := plainHTML(t, tmpl, data)
 		frame, err := view.Frame(nil, data)
 		require.NoError(t, err)
-		if len(frame) > 0 {
-			require.NoError(t, client.Apply(frame), "%s", frame)
-		}
-		require.Equal(t, plainHTML(t, tmpl, data), client.HTML(), "%s", frame)
+		apply(client, frame)
+		require.Equal(t, want, client.HTML(), "%s", frame)
+		checkShapes(t, client)
 		again, err := view.Frame(nil, data)
 		require.NoError(t, err)
 		require.Empty(t, again, "nothing changed")
+		for _, c := range late {
+			apply(c, frame)
+			require.Equal(t, want, c.HTML(), "%s", frame)
+		}
+		if rapid.Bool().Draw(t, "render") {
+			skipped, err := lazy.Frame(nil, data)
+			require.NoError(t, err)
+			apply(patient, skipped)
+			require.Equal(t, want, patient.HTML(), "%s", skipped)
+		}
+		if rapid.IntRange(0, 2).Draw(t, "late") == 0 {
+			full, err := view.Full(nil, data)
+			require.NoError(t, err)
+			c := &Client{}
+			apply(c, full)
+			require.Equal(t, want, c.HTML(), "%s", full)
+			late = append(late, c)
+		}
 	}
 }
 

@@ -65,12 +65,12 @@ func (m *markup) root(name string) {
 
 // stream turns the slot in a container into one that keeps nothing.
 func (w *weaver) stream(m *markup, e *element) error {
-	if f := m.found[e.in.body]; f == nil || !slices.ContainsFunc(f.scopes, func(s scope) bool { return s.id == e.id }) {
+	if f := m.found[e.in.body]; f == nil || e.alien() || !slices.ContainsFunc(f.scopes, func(s scope) bool { return s.id == e.id }) {
 		why := e.bad
 		switch {
 		case m.ids[e.id] > 1:
 			why = "its id comes more than once"
-		case why == "" && e.hidden:
+		case why == "" && e.alien():
 			why = "it is in a <template>, <svg>, <math> or <head>"
 		case why == "":
 			why = "what is around it is not well formed"
