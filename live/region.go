@@ -193,15 +193,20 @@ func (r *Region[T]) full() (*wire.Shared, uint64, error) {
 	return m.full, version, nil
 }
 
-// print writes the content as it is.
+// print writes what Set said last, whether or not a frame was made of it yet: a page over HTTP is never older than
+// what happened before it was asked for.
 func (r *Region[T]) print(b *strings.Builder) {
+	n := &r.newest
+	n.Lock()
+	data, any := n.data, n.any
+	n.Unlock()
+	if !any {
+		return
+	}
 	m := &r.made
 	m.Lock()
 	defer m.Unlock()
-	if r.version() == 0 {
-		return
-	}
-	if err := r.template.Execute(b, m.data); err != nil {
+	if err := r.template.Execute(b, data); err != nil {
 		slog.Error("live: a region cannot be rendered", slog.String("region", r.name), slog.Any("error", err))
 	}
 }
