@@ -6,47 +6,83 @@ import { gzipSync } from "node:zlib";
 
 const here = (name) => new URL(name, import.meta.url);
 
-const banner = `// levada live client, Apache-2.0. Contains the core of idiomorph 0.8.0, 0BSD, by the authors of idiomorph.`;
+const banner = "/* levada, Apache-2.0; in it the core of idiomorph 0.8.0, 0BSD */";
 
-// What a live page never asks of idiomorph, by function: merging heads, parsing strings, defaults, and the values
-// of fields, which src/patch.ts takes care of. A function that is not found is an error, as is one found twice.
-const cuts = {
-  withHeadBlocking: "return callback(ctx);",
-  handleHeadElement: "",
-  normalizeElement: "return content;",
-  normalizeParent: "return new SlicedParentNode(newContent);",
-  parseContent: "",
-  mergeDefaults: "return config;",
-  syncInputValue: "",
-  ignoreAttribute: "",
-  ignoreValueOfActiveElement: "",
-  syncBooleanAttribute: "",
+// Of idiomorph only the matching of old nodes with new ones is taken. Merging of heads, parsing of strings, options
+// and the values of fields, which src/patch.ts takes care of, are cut out. The cuts are made in the source of exactly one
+// version: a function or text that is not found once is an error.
+const functions = {
+  // Two elements that match are morphed in place; src/patch.ts replaces those that do not.
+  morph: `
+    const ctx = createMorphContext(oldNode, newContent, config);
+    morphNode(oldNode, newContent, ctx);
+    ctx.pantry.remove();`,
+  createMorphContext: `
+    return {
+      target: oldNode,
+      doc: document,
+      pantry: createPantry(document),
+      activeElementAndParents: createActiveElementAndParents(oldNode, document),
+      ...createIdMaps(oldNode, newContent),
+      ...config,
+    };`,
+  morphOuterHTML: null,
+  saveAndRestoreFocus: null,
+  mergeDefaults: null,
+  syncInputValue: null,
+  syncBooleanAttribute: null,
+  ignoreAttribute: null,
+  ignoreValueOfActiveElement: null,
+  withHeadBlocking: null,
+  handleHeadElement: null,
 };
 
-// Statements that go with them, by their text.
 const texts = [
-  [/if \(is\.headElement\(oldNode\) && ctx\.head\.style === "none"\) \{[^]*?\} else \{\n(\s+morphAttributes[^]*?)\n {6}\}\n/, "{\n$1\n}\n"],
-  [/if \(!\["innerHTML", "outerHTML"\][^]*?(?=const doc =)/, ""],
-  [/head: mergedConfig\.head,/, ""],
+  // head
+  [/if \(is\.headElement\(oldNode\) [^]*? else \{\n(\s+)morphAttributes[^]*?\n {6}\}\n/, "morphAttributes(oldNode, newContent, ctx);\nmorphChildren(ctx, oldNode, newContent);\n"],
+  [/\w+: \(value\) => htmlElement\(value, "(head)"\),/, ""],
+  [/element\(value\) &&\s+value\.localName === localName &&\s+value\.namespaceURI === "http:\/\/www.w3.org\/1999\/xhtml"/, "value?.localName === localName"],
+  [/ctx\.callbacks\.beforeNodeMorphed/, "ctx.beforeNodeMorphed"],
+  // strings and parents
+  [/const \{ normalizeElement, normalizeParent \} = [^]*?\n {2}\}\)\(\);/, ""],
+  [/newContent\.__idiomorphRoot \|\| newContent/, "newContent"],
+  [/node: \(value\) =>[^]*?"number",/, ""],
+  [/document: \(value\) =>[^]*?DOCUMENT_NODE,/, ""],
+  [/value instanceof Element \|\| (value\?\.nodeType) === Node\.ELEMENT_NODE/, "$1 === 1"],
+  // options
   [/const defaults = \{[^]*?\n {2}\};\n/, ""],
+  [/const noOp = \(\) => \{\};/, ""],
   [/\n {4}morph,\n {4}defaults,\n/, "morph"],
-  [/\/\*\* @type \{WeakSet<Node>\} \*\/\n\s+const generatedByIdiomorph = new WeakSet\(\);/, ""],
-  [/if \(ctx\.morphStyle === "innerHTML"\) \{[^]*?\} else \{([^]*?)\}\n/, "$1"],
   [/if \(ctx\.ignoreActive && [^]*?\n {6}\}\n/, ""],
+  [/if \(ctx\.callbacks\.beforeNodeAdded\(newChild\) === false\) return null;/, ""],
+  [/ctx\.callbacks\.afterNodeAdded\(newEmptyChild\);/, ""],
+  [/ctx\.callbacks\.afterNodeAdded\(newClonedChild\);/, ""],
+  [/ctx\.callbacks\.afterNodeMorphed\(oldNode, newContent\);/, ""],
+  [/if \(ctx\.callbacks\.beforeNodeRemoved\(node\) === false\) return;/, ""],
+  [/ctx\.callbacks\.afterNodeRemoved\(node\);/, ""],
+  [/if \(duplicateIds\.size\) \{[^]*?\n {6}\}/, ""],
+  [/if \(node === ctx\.pantry\) return;/, ""],
+  // fields
+  [/if \(ignoreAttribute\(newAttribute\.name, [^]*?\}/, ""],
+  [/if \(ignoreAttribute\(oldAttribute\.name, [^]*?\}/, ""],
+  [/if \(!ignoreValueOfActiveElement\(oldElt, ctx\)\) \{[^]*?\}/, ""],
+  [/optionElement: \(value\) => htmlElement\(value, "option"\),/, ""],
+  [/inputElement: \(value\) => htmlElement\(value, "input"\),/, ""],
+  [/textAreaElement: \(value\) => htmlElement\(value, "textarea"\),/, ""],
 ];
 
 const core = {
   name: "core of idiomorph",
   setup(to) {
     to.onLoad({ filter: /idiomorph\.esm\.js$/ }, async ({ path }) => {
-      let code = (await readFile(path, "utf8")).replace(/\/\*\*[^]*?\*\//g, (text) => (text.includes("@type {WeakSet") ? text : ""));
+      let code = (await readFile(path, "utf8")).replace(/\/\*\*[^]*?\*\//g, "");
       const cut = (from, to) => {
-        const found = code.match(new RegExp(from, "g"))?.length;
-        if (found !== 1) throw new Error(`idiomorph has changed: ${from} is there ${found ?? 0} times`);
+        const found = code.match(new RegExp(from, "g"))?.length ?? 0;
+        if (found !== 1) throw new Error(`idiomorph has changed: ${from} is there ${found} times`);
         code = code.replace(from, to);
       };
-      for (const [name, body] of Object.entries(cuts))
-        cut(new RegExp(`(\\n *)(function ${name}\\([^)]*\\)) \\{[^]*?\\1\\}`), `$1$2 { ${body} }`);
+      for (const [name, body] of Object.entries(functions))
+        cut(new RegExp(`(\\n *)function (${name}\\([^)]*\\)) \\{[^]*?\\1\\}`), body === null ? "" : `$1function $2 {${body}}`);
       for (const [from, to] of texts) cut(from, to);
       return { contents: code };
     });
@@ -61,6 +97,8 @@ const { outputFiles } = await build({
   target: "es2020",
   charset: "utf8",
   legalComments: "none",
+  // Names of idiomorph's, and ours that are in no object of a page.
+  mangleProps: /^(activeElementAndParents|beforeNodeMorphed|idMap|pantry|persistentIds|elt|templateElement|element)$/,
   banner: { js: banner },
   plugins: [core],
   write: false,

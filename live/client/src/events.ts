@@ -3,27 +3,18 @@
 import { changes, isUsed, unuse, use, values } from "./forms";
 import { lock, locks } from "./locks";
 import { all, attr, root } from "./page";
-import { hasJoined, isConnected, send, wait } from "./socket";
+import { hasJoined, isConnected, send } from "./socket";
 
 type Timer = { timer: ReturnType<typeof setTimeout>; run?: (() => void) | 0 };
 
 // By element and kind of event.
 const timers = new WeakMap<Element, Record<string, Timer>>();
 
-/** Sends an event of el, which is locked until the server has answered, or of no element. */
-export const push = (
-  el: Element | null,
-  name: string,
-  kind: string,
-  value: unknown,
-  done: (value?: any) => void = () => {},
-  fail: (why: Error) => void = () => {},
-  cause?: Element | null,
-) => {
+/** Sends an event of el, which is locked until the server has answered, or of no element. Returns as send does. */
+export const push = (el: Element | null, name: string, kind: string, value: unknown, cause?: Element | null) => {
   const ref = send("e", name, kind, value);
-  if (!ref) return fail(Error("live: disconnected"));
-  wait(ref, done, fail);
-  if (el) lock(el, ref, kind, cause);
+  if (ref && el) lock(el, ref, kind, cause);
+  return ref;
 };
 
 /** Runs what el had put off, all kinds. */
@@ -79,7 +70,7 @@ const valuesOf = (el: any, more: Record<string, string> = {}) => {
 };
 
 const change = (form: HTMLFormElement, name: string, target: string, cause?: Element) =>
-  push(form, name, "change", changes(form, target), undefined, undefined, cause);
+  push(form, name, "change", changes(form, target), cause);
 
 /** Sends again what the user has put into forms, to a view that has been mounted anew and knows nothing of it. */
 export const recover = (page: Element) => {
@@ -119,7 +110,7 @@ export const bind = () => {
     use(form.elements);
     const sent = values(form, button);
     const names = sent.getAll("_event");
-    push(form, attr(form, "submit") || names[names.length - 1] || "", "submit", "" + sent, undefined, undefined, button);
+    push(form, attr(form, "submit") || names[names.length - 1] || "", "submit", "" + sent, button);
   });
 
   on("input", (e: Event) => {

@@ -2,6 +2,7 @@
 
 import { all, attr, emit, guard } from "./page";
 import { push } from "./events";
+import { wait } from "./socket";
 
 type Callback = "mounted" | "beforeUpdate" | "updated" | "destroyed" | "disconnected" | "reconnected";
 type Handler = (payload: any) => void;
@@ -15,6 +16,7 @@ interface Hook {
 
 export const definitions: Record<string, Definition> = {};
 const hooks = new Map<Element, Hook>();
+const forgets = new WeakMap<Hook, (() => void)[]>();
 const touched = new Set<Hook>();
 const handlers = new Map<string, Set<Handler>>();
 
@@ -43,12 +45,12 @@ const mount = (el: Element) => {
   const offs: (() => void)[] = [];
   hook.el = el;
   hook.push = (name: string, payload: unknown, reply?: (value: any) => void) => {
-    const answer = new Promise((done, fail) => push(el, name, "hook", payload ?? null, done, fail));
+    const answer = new Promise((done, fail) => wait(push(el, name, "hook", payload ?? null), done, fail));
     answer.then(reply, () => {}); // who does not wait for the answer need not care that it never came
     return answer;
   };
   hook.handle = (name: string, fn: Handler) => offs.push(on(name, fn));
-  hook._offs = offs;
+  forgets.set(hook, offs);
   hooks.set(el, hook);
   call(hook, "mounted");
 };
@@ -69,7 +71,7 @@ export const settle = () => {
   for (const [el, hook] of hooks)
     if (!el.isConnected) {
       hooks.delete(el);
-      for (const off of hook._offs) off();
+      for (const off of forgets.get(hook)!) off();
       call(hook, "destroyed");
     }
   for (const hook of touched) {

@@ -19,15 +19,23 @@ export const holding = (el: Element, html: string) => {
   return copy;
 };
 
-/** Moves el, or puts it in, before ref. What has the focus keeps it. */
+/** Runs what may take the focus from an element that stays, and gives it back. */
+const withFocus = (run: () => void) => {
+  const active = document.activeElement as HTMLInputElement;
+  const { selectionStart, selectionEnd } = active;
+  run();
+  if (active === document.activeElement || !active.isConnected) return;
+  active.focus();
+  if (selectionEnd !== null) active.setSelectionRange?.(selectionStart, selectionEnd);
+};
+
+/** Moves el, or puts it in, before ref. */
 export const move = (parent: Node, el: Node, ref: Node | null) => {
   try {
     // Keeps frames, animations and the focus, but is not everywhere and takes no new elements.
     (parent as any).moveBefore(el, ref);
   } catch {
-    const active = document.activeElement as HTMLElement;
-    parent.insertBefore(el, ref);
-    active === document.activeElement || active.focus?.();
+    withFocus(() => parent.insertBefore(el, ref));
   }
 };
 
@@ -52,10 +60,11 @@ const isBusy = (old: Field, neu: Field) =>
   (old.validity?.badInput ||
     (!sent &&
       old === document.activeElement &&
-      (old.localName === "select"
-        ? old.innerHTML === neu.innerHTML
-        : old.localName === "textarea" ||
-          (old.localName === "input" && !/^(checkbox|radio|button|submit|reset|image)$/.test(old.type)))));
+      (isText(old) || (old.localName === "select" && old.innerHTML === neu.innerHTML))));
+
+const isText = (el: Field) =>
+  el.localName === "textarea" ||
+  (el.localName === "input" && !/^(checkbox|radio|button|submit|reset|image|file)$/.test(el.type));
 
 const pairs = [
   ["defaultValue", "value"],
@@ -87,6 +96,11 @@ const beforeNodeMorphed = (before: Node, after: Node) => {
     return false;
   }
   if (isBusy(old, neu)) {
+    // What is set once does not follow what is rendered any more, and a number that is none must not be set.
+    if (isText(old) && !old.validity?.badInput) {
+      old.value = old.value;
+      old.defaultValue = neu.defaultValue;
+    }
     attributes(old, neu, (name) => name !== "value");
     return false;
   }
@@ -97,25 +111,14 @@ const beforeNodeMorphed = (before: Node, after: Node) => {
   return true;
 };
 
-const none = () => {};
-const config = {
-  morphStyle: "outerHTML",
-  restoreFocus: true,
-  callbacks: {
-    beforeNodeAdded: none,
-    afterNodeAdded: none,
-    beforeNodeMorphed,
-    afterNodeMorphed: none,
-    beforeNodeRemoved: none,
-    afterNodeRemoved: none,
-  },
-};
-
 /** Makes el like neu. Of a form that was sent even the field with the focus changes, of another view all. */
 export const drawn = (el: Element, neu: Element, isSent = false, isAnew = false) => {
   top = el;
   sent = isSent;
   anew = isAnew;
   touch(el);
-  Idiomorph.morph(el, neu, config as any);
+  withFocus(() => {
+    if (el.localName === neu.localName) Idiomorph.morph(el, neu, { beforeNodeMorphed } as any);
+    else el.replaceWith(neu);
+  });
 };

@@ -52,10 +52,13 @@ export const send = (kind: string, ...args: unknown[]): number => {
   return ref;
 };
 
-/** Has done called when ref is, or fail when the connection ends before that. */
-export const wait = (ref: number, done: Wait[0], fail: Wait[1] = () => {}) => {
-  waits.set(ref, [done, fail]);
+/** Has done called when ref is, or fail when the connection ends before that, or there is none. */
+export const wait = (ref: number, done: Wait[0], fail: Wait[1]) => {
+  if (ref) waits.set(ref, [done, fail]);
+  else unanswered(fail);
 };
+
+const unanswered = (fail: Wait[1]) => fail(Error("live: disconnected"));
 
 /** Ends the wait for ref. */
 export const settleRef = (ref: number, value?: unknown) => {
@@ -147,8 +150,9 @@ const lost = (code?: number) => {
   queue = [];
   unlock();
   forget();
-  for (const [, fail] of waits.values()) fail(Error("live: disconnected"));
+  const waited = [...waits.values()];
   waits.clear();
+  for (const wait of waited) unanswered(wait[1]);
   toggle("connected", false);
   toggle("error", true);
   if (wasUp) callAll("disconnected");

@@ -43,7 +43,9 @@ export const newTree = (host: () => Element | undefined) => {
   let top: Row;
   let jobs: Map<string, Place>;
 
-  const html = (body: number, row: Row, first = 0, from = 0, last = row.length, to?: number) => {
+  /** Prints a row, or only a scope of it. */
+  const html = (body: number, row: Row, scope?: Scope) => {
+    const [, first, from, last, to] = scope || ["", 0, 0, row.length];
     let out = "";
     for (let i = first; i <= last; i++) {
       const dynamic = row[i];
@@ -200,8 +202,7 @@ export const newTree = (host: () => Element | undefined) => {
       before?.(neu);
       return drawn(el, neu, false, anew);
     }
-    const text = scope ? html(body, row, ...(scope.slice(1) as [number, number, number, number])) : html(body, row);
-    const neu = holding(el.parentElement!, text).firstElementChild!;
+    const neu = holding(el.parentElement!, html(body, row, scope)).firstElementChild!;
     drawn(el, neu);
     if (!scope) row.id = neu.id;
     return;

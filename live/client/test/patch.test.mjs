@@ -1,0 +1,156 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { body, open } from "./page.mjs";
+
+const view = (text, row) => open().join([body(0, text)], row);
+
+test("what the user typed stays until the server renders something else", () => {
+  const page = view(`<input id="a" value="{{0}}"><textarea id="t">{{1}}</textarea><i>{{2}}</i>`, ["one", "text", "x"]);
+  page.$("#a").value = "typed";
+  page.$("#t").value = "written";
+  page.say(0, { d: [2, "y"] });
+  assert.equal(page.$("#a").value, "typed");
+  assert.equal(page.$("#t").value, "written");
+  page.say(0, { d: [0, "two", 1, "TEXT"] });
+  assert.equal(page.$("#a").value, "two");
+  assert.equal(page.$("#t").value, "TEXT");
+});
+
+test("boxes and choices follow the server when it changes them", () => {
+  const page = view(
+    `<input type="checkbox" id="c"{{0}}><select id="s"><option value="a"{{1}}>a</option><option value="b"{{2}}>b</option><option value="c">c</option></select><i>{{3}}</i>`,
+    ["", " selected", "", "x"],
+  );
+  page.$("#c").checked = true;
+  page.$("#s").value = "c";
+  page.say(0, { d: [3, "y"] });
+  assert.equal(page.$("#c").checked, true);
+  assert.equal(page.$("#s").value, "c");
+  page.say(0, { d: [0, " checked", 1, "", 2, " selected"] });
+  assert.equal(page.$("#s").value, "b");
+  page.say(0, { d: [0, ""] });
+  assert.equal(page.$("#c").checked, false);
+});
+
+test("the field with the focus keeps its value and selection, and takes other attributes", () => {
+  const page = view(`<input id="a" class="{{0}}" value="{{1}}"><textarea id="t">{{2}}</textarea>`, ["c", "one", "text"]);
+  const input = page.$("#a");
+  input.focus();
+  input.value = "typing";
+  input.setSelectionRange(2, 4);
+  page.say(0, { d: [0, "bad", 1, "two"] });
+  assert.deepEqual([input.value, input.className, input.selectionStart, input.selectionEnd], ["typing", "bad", 2, 4]);
+  assert.equal(page.document.activeElement, input);
+  page.$("#t").focus();
+  page.$("#t").value = "writing";
+  page.say(0, { d: [2, "other"] });
+  assert.equal(page.$("#t").value, "writing");
+  assert.equal(input.value, "typing");
+  page.say(0, { d: [1, "three"] });
+  assert.equal(input.value, "three", "without the focus it is the server's");
+});
+
+test("a field with the focus in which nothing was typed keeps its value, too", () => {
+  const page = view(`<input id="a" value="{{0}}"><textarea id="t">{{1}}</textarea>`, ["one", "text"]);
+  page.$("#a").focus();
+  page.$("#a").setSelectionRange(1, 1);
+  page.say(0, { d: [0, "two"] });
+  assert.deepEqual([page.$("#a").value, page.$("#a").selectionStart], ["one", 1]);
+  page.$("#t").focus();
+  page.say(0, { d: [1, "other"] });
+  assert.equal(page.$("#t").value, "text");
+});
+
+test("a box with the focus follows the server", () => {
+  const page = view(`<input type="checkbox" id="c"{{0}}>`, [""]);
+  page.$("#c").focus();
+  page.say(0, { d: [0, " checked"] });
+  assert.equal(page.$("#c").checked, true);
+});
+
+test("a select with the focus changes only with its options", () => {
+  const page = view(`<select id="s" class="{{0}}"><option>a</option>{{1}}</select>`, ["x", "<option>b</option>"]);
+  const select = page.$("#s");
+  select.focus();
+  select.value = "b";
+  page.say(0, { d: [0, "y"] });
+  assert.equal(select.value, "b");
+  assert.equal(select.className, "y");
+  page.say(0, { d: [1, "<option>b</option><option>c</option>"] });
+  assert.equal(select.options.length, 3);
+  assert.equal(select.value, "b");
+});
+
+test("a number that is not one yet is left alone", () => {
+  const page = view(`<input type="number" id="n" value="{{0}}">`, ["1"]);
+  Object.defineProperty(page.$("#n"), "validity", { value: { badInput: true } });
+  page.$("#n").value = "3";
+  page.say(0, { d: [0, "2"] });
+  assert.equal(page.$("#n").value, "3");
+});
+
+test("the focus stays with an element that moves", () => {
+  const page = open();
+  page.join(
+    [[0, [0, ["l", 0, 0, 1, 5]], `<ul id="l">`, `</ul>`], body(1, `<li id="r{{0}}"><input id="i{{0}}"></li>`.replace("i{{0}}", "i{{1}}"), 1)],
+    [[1, ["1", "1"], ["2", "2"], ["3", "3"]]],
+  );
+  const input = page.$("#i3");
+  input.focus();
+  input.value = "abc";
+  input.setSelectionRange(1, 2);
+  page.say(0, { d: [0, [[2, 2, 0]]] });
+  assert.equal(page.document.activeElement, input);
+  assert.deepEqual([input.selectionStart, input.selectionEnd], [1, 2]);
+  page.say(0, { d: [0, [1, ["3", "3"], ["4", "4"]]] });
+  assert.equal(page.document.activeElement, input);
+});
+
+test("moveBefore is used where it is there", () => {
+  const moved = [];
+  const page = open("", {
+    before: (window) => {
+      window.Element.prototype.moveBefore = function (el, ref) {
+        if (!el.isConnected) throw new Error("must be connected");
+        moved.push(el.id);
+        this.insertBefore(el, ref);
+      };
+    },
+  });
+  page.join([[0, [0, ["l", 0, 0, 1, 5]], `<ul id="l">`, `</ul>`], body(1, `<li id="r{{0}}"></li>`, 1)], [[1, ["1"], ["2"], ["3"]]]);
+  page.say(0, { d: [0, [[2, 2, 0], [1, 3, ["4"]]]] });
+  assert.deepEqual(moved, ["r3"]);
+  assert.deepEqual(page.$$("li").map((li) => li.id), ["r3", "r1", "r2", "r4"]);
+});
+
+test("an ignored element keeps its children and takes its data", () => {
+  const page = view(`<div id="c" live-update="ignore" data-x="{{0}}" class="{{1}}"><b>{{2}}</b></div>`, ["1", "a", "old"]);
+  page.$("#c").innerHTML = "<canvas></canvas>";
+  page.$("#c").className = "mine";
+  page.say(0, { d: [0, "2", 1, "b", 2, "new"] });
+  assert.equal(page.$("#c").outerHTML, `<div id="c" live-update="ignore" data-x="2" class="mine"><canvas></canvas></div>`);
+});
+
+test("scripts neither run nor change", () => {
+  const page = view(`<div>{{0}}</div><script id="s">{{1}}</script>`, ["", ""]);
+  page.window.hit = 0;
+  page.say(0, { d: [0, "<script>window.hit++</script><img src=x onerror='window.hit++'>", 1, "window.hit++"] });
+  assert.equal(page.window.hit, 0);
+  assert.equal(page.$$("script").length, 2);
+});
+
+test("an element that becomes another is replaced", () => {
+  const page = open();
+  page.join([[0, [0, ["l", 0, 0, 1, 6]], `<div id="l">`, `</div>`], body(1, `<{{0}} id="r{{1}}">{{2}}</{{3}}>`, 1)], [[1, ["p", "1", "x", "p"], ["p", "2", "y", "p"]]]);
+  page.say(0, { d: [0, [[4, 0, [0, "b", 3, "b"]]]] });
+  assert.equal(page.html, `<div id="l"><b id="r1">x</b><p id="r2">y</p></div>`);
+});
+
+test("elements with an id move between parents and keep their state", () => {
+  const page = view(`<div>{{0}}</div><section>{{1}}</section>`, [`<input id="k"><b>x</b>`, ""]);
+  const input = page.$("#k");
+  input.value = "kept";
+  page.say(0, { d: [0, "<b>x</b>", 1, `<p><input id="k"></p>`] });
+  assert.equal(page.$("section input"), input);
+  assert.equal(input.value, "kept");
+});
