@@ -3,6 +3,7 @@ package live
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"time"
 )
 
@@ -125,11 +126,18 @@ func Async[T any](ctx *Ctx, key string, work func(context.Context) (T, error), d
 				}
 			})
 		}()
-		err = ctx.guard(func() (err error) {
-			v, err = work(run)
-			return err
-		})
+		v, err = attempt(ctx, run, work)
 	}()
+}
+
+// attempt calls work and makes an error of a panic.
+func attempt[T any](ctx *Ctx, run context.Context, work func(context.Context) (T, error)) (v T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = ctx.panicked(p, debug.Stack())
+		}
+	}()
+	return work(run)
 }
 
 var errGoexit = errors.New("live: the work called runtime.Goexit")

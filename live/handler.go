@@ -53,8 +53,19 @@ type handler[S any] func(ctx *Ctx, s *S, in input) error
 // errNoEvent says that a view has no event of this name.
 var errNoEvent = errors.New("live: the view has no such event")
 
-// errPanic is wrapped by the error that a panic in a func of the view, or in the work of Async, is made into.
+// errPanic is what all errors are that guard makes of panics.
 var errPanic = errors.New("live: panic")
+
+// panicError is what guard makes of a panic in a func of the view.
+type panicError struct{ error }
+
+func (e *panicError) Unwrap() error        { return e.error }
+func (e *panicError) Is(target error) bool { return target == errPanic }
+
+func isPanic(err error) bool {
+	_, ok := err.(*panicError) // not one that the func itself has from elsewhere and wraps
+	return ok
+}
 
 // errLost is the error of a page that always leads to another.
 var errLost = errors.New("live: the page leads from one URL to the next without an end")
@@ -68,7 +79,7 @@ type outcome struct {
 	title    string
 	to       string            // the URL to go to instead of showing the page, "" without
 	flash    map[string]string // what Flash said
-	err      error             // of Mount or Params; a panic, already logged, is one that wraps errPanic
+	err      error             // of Mount or Params; a panic, already logged, is a *panicError
 	failed   error             // of the event
 	ctx      *Ctx
 	mounted  bool
@@ -150,25 +161,26 @@ func (c *Ctx) dispatch(i instance, in input) (err error, changed bool) {
 // clearFlash is the event that takes messages away.
 const clearFlash = ownEvents + "clear-flash"
 
-// guard calls a func of the view. A panic is logged, traced and made an error that wraps errPanic.
+// guard calls a func of the view. A panic is logged, traced and made a *panicError.
 func (c *Ctx) guard(fn func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = c.panicked(v, debug.Stack())
+			err = &panicError{c.panicked(v, debug.Stack())}
 		}
 	}()
 	return fn()
 }
 
+// panicked reports a panic and makes an error of it.
 func (c *Ctx) panicked(value any, stack []byte) error {
 	c.site.log.Error("live: panic", slog.String("pattern", c.pattern), slog.Any("value", value), slog.String("stack", string(stack)))
 	if f := c.site.options.Trace.Panicked; f != nil {
 		f(c.pattern, value, stack)
 	}
 	if err, ok := value.(error); ok {
-		return fmt.Errorf("%w: %w", errPanic, err)
+		return fmt.Errorf("live: panic: %w", err)
 	}
-	return fmt.Errorf("%w: %v", errPanic, value)
+	return fmt.Errorf("live: panic: %v", value)
 }
 
 // end ends the ctx and what works for it, and leaves the page.

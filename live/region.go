@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"log/slog"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -159,11 +160,11 @@ func (r *Region[T]) frame(data T) {
 	m := &r.made
 	m.Lock()
 	defer m.Unlock()
+	defer r.report()
 	from := r.version()
 	diff, err := m.view.Frame(nil, data)
 	if err != nil {
-		slog.Error("live: a region cannot be rendered", slog.String("region", r.name), slog.Any("error", err))
-		return
+		panic(err)
 	}
 	m.data = data
 	if len(diff) == 0 {
@@ -178,7 +179,7 @@ func (r *Region[T]) frame(data T) {
 }
 
 // full returns the region as a whole and its version.
-func (r *Region[T]) full() (*wire.Shared, uint64, error) {
+func (r *Region[T]) full() (*wire.Shared, uint64) {
 	m := &r.made
 	m.Lock()
 	defer m.Unlock()
@@ -186,16 +187,16 @@ func (r *Region[T]) full() (*wire.Shared, uint64, error) {
 	if m.full == nil {
 		frame, err := m.view.Full(nil, m.data)
 		if err != nil {
-			return nil, 0, err
+			panic(err)
 		}
 		m.full = &wire.Shared{Bytes: wire.AppendRegion(nil, r.name, 0, version, frame)}
 	}
-	return m.full, version, nil
+	return m.full, version
 }
 
 // print writes what Set said last, whether or not a frame was made of it yet: a page over HTTP is never older than
 // what happened before it was asked for.
-func (r *Region[T]) print(b *strings.Builder) {
+func (r *Region[T]) print(to *strings.Builder) {
 	n := &r.newest
 	n.Lock()
 	data, any := n.data, n.any
@@ -215,7 +216,7 @@ func (r *Region[T]) print(b *strings.Builder) {
 type feed struct {
 	name  string
 	state atomic.Pointer[feedState]
-	whole func() (*wire.Shared, uint64, error)
+	whole func() (*wire.Shared, uint64) // panics when it cannot be rendered
 
 	mu        sync.Mutex
 	followers map[*session]struct{}
@@ -289,7 +290,8 @@ func (c *Ctx) following(region string) *follow {
 }
 
 // frames appends what brings the browser to the newest version.
-func (f *follow) frames(batch []outgoing) []outgoing {
+func (f *follow) frames(all []outgoing) (batch []outgoing) {
+	batch = all
 	state := f.state.Load()
 	if state == nil || f.has == state.version {
 		return batch
@@ -301,11 +303,8 @@ func (f *follow) frames(batch []outgoing) []outgoing {
 		f.has = state.version
 		return batch
 	}
-	frame, version, err := f.whole()
-	if err != nil {
-		slog.Error("live: a region cannot be rendered", slog.String("region", f.name), slog.Any("error", err))
-		return batch
-	}
+	defer f.report()
+	frame, version := f.whole()
 	f.has = version
 	return append(batch, outgoing{shared: frame})
 }

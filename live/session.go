@@ -26,10 +26,10 @@ const (
 	pace = 16 * time.Millisecond
 	// joinWait is for how long a connection may be without a page.
 	joinWait = 10 * time.Second
-	// A page that panics more than maxPanics times within panicWindow is sent away for about panicPause.
+	// A page that panics more than maxPanics times within panicWindow is sent away, for awayFor on average.
 	maxPanics   = 3
 	panicWindow = 30 * time.Second
-	panicPause  = 10 * time.Second
+	awayFor     = 10 * time.Second
 	// ageSpread is the part of MaxAge by which connections end at different times.
 	ageSpread = 10
 )
@@ -51,7 +51,7 @@ type session struct {
 
 	in     chan *wire.Message
 	box    chan job
-	own    []job         // posted by funcs of the view while the box was full
+	own    []job         // taken from the box, which was full when a func of the view posted another
 	signal chan struct{} // a region that the page shows has changed
 	wrote  chan error
 	id     string // of the goroutine
@@ -150,36 +150,40 @@ func (s *session) read() {
 
 func (s *session) loop() {
 	for !s.over {
-		s.arm()
-		var alarm <-chan time.Time
-		if s.timer != nil {
-			alarm = s.timer.C
-		}
-		select {
-		case <-s.ctx.Done():
+		if len(s.own) == 0 && !s.wait() {
 			return
-		case <-s.site.draining:
-			s.finish(wire.AppendBye(nil, s.site.bye()), closeShutdown, "the server shuts down")
-			return
-		case m := <-s.in:
-			s.hear(m)
-		case j := <-s.box:
-			s.do(j)
-		case err := <-s.wrote:
-			s.sent(err)
-		case <-s.signal:
-		case <-alarm:
-			s.alarm = time.Time{}
-			s.expire(time.Now())
 		}
 		// What else is there already is done before a frame is made of it.
-		for n := 1; n < mailboxSize && !s.over; n++ {
-			if !s.next() {
-				break
-			}
+		for n := 1; n < mailboxSize && !s.over && s.next(); n++ {
 		}
 		s.flush()
 	}
+}
+
+// wait waits for something and does it. It reports whether the connection is still there.
+func (s *session) wait() bool {
+	s.arm()
+	var alarm <-chan time.Time
+	if s.timer != nil {
+		alarm = s.timer.C
+	}
+	select {
+	case <-s.ctx.Done():
+		return false
+	case <-s.site.draining:
+		s.finish(wire.AppendBye(nil, s.site.bye()), closeShutdown, "the server shuts down")
+	case m := <-s.in:
+		s.hear(m)
+	case j := <-s.box:
+		s.do(j)
+	case err := <-s.wrote:
+		s.sent(err)
+	case <-s.signal: // what is new in the region is sent by flush
+	case <-alarm:
+		s.alarm = time.Time{}
+		s.expire(time.Now())
+	}
+	return true
 }
 
 // next does what waits, without waiting. It reports whether there was something.
@@ -375,7 +379,7 @@ func (s *session) event(m *wire.Message) {
 	switch {
 	case errors.Is(err, errNoEvent):
 		s.site.log.Debug("live: the view has no such event", slog.String("pattern", s.c.pattern), slog.String("event", in.event))
-	case errors.Is(err, errPanic):
+	case isPanic(err):
 		s.broken()
 		return
 	case err != nil && !errors.As(err, &fields):
@@ -513,13 +517,18 @@ func (s *session) mount(p page, pattern string, r *http.Request, ref uint64, joi
 // failed is called when Mount or Params returned an error: the browser loads the page over HTTP, so that the user sees what
 // is wrong.
 func (s *session) failed(err error) {
-	if errors.Is(err, errPanic) {
+	if isPanic(err) {
 		s.broken()
 		return
 	}
 	var told *Error
 	if !errors.As(err, &told) {
 		s.site.log.Error("live: a page failed", slog.String("pattern", s.c.pattern), slog.Any("error", err))
+		if s.isJoin && s.pending && s.joined.Joins == 0 {
+			// The page was served over HTTP a moment ago; loading it again at once could go on for ever.
+			s.away("the page failed")
+			return
+		}
 	}
 	s.gone(s.leaveFor(s.c.shown.url.String(), nil))
 }
@@ -545,7 +554,7 @@ func (s *session) broken() {
 	now := time.Now()
 	s.panics = slices.DeleteFunc(s.panics, func(t time.Time) bool { return now.Sub(t) > panicWindow })
 	if s.panics = append(s.panics, now); len(s.panics) > maxPanics {
-		s.finish(wire.AppendBye(nil, panicPause/2+rand.N(panicPause)), closeBroken, "the page keeps failing")
+		s.away("the page keeps failing")
 		return
 	}
 	join := &wire.JoinValues{Params: s.joined.Params, Joins: s.joined.Joins, Position: s.c.position}
@@ -558,6 +567,11 @@ func (s *session) broken() {
 	ref := s.mountRef // which still waits for an answer
 	s.mountRef, s.overflow = 0, false
 	s.mount(s.page, s.c.pattern, s.c.request, ref, join, nil)
+}
+
+// away ends the connection of a page that cannot be shown now.
+func (s *session) away(cause string) {
+	s.finish(wire.AppendBye(nil, awayFor/2+rand.N(awayFor)), closeBroken, cause)
 }
 
 // drop leaves the page.
@@ -586,7 +600,9 @@ func (s *session) flush() {
 	for !s.writing && !s.over {
 		batch, err := s.frames(time.Now())
 		if err != nil {
-			s.site.log.Error("live: a page cannot be rendered", slog.String("pattern", s.c.pattern), slog.Any("error", err))
+			if !isPanic(err) {
+				s.site.log.Error("live: a page cannot be rendered", slog.String("pattern", s.c.pattern), slog.Any("error", err))
+			}
 			s.broken()
 			continue
 		}
@@ -642,7 +658,7 @@ func (s *session) frames(now time.Time) (batch []outgoing, err error) {
 			diff := buffers.Get().(*[]byte)
 			defer buffers.Put(diff)
 			start := time.Now()
-			if *diff, err = s.instance.frame((*diff)[:0]); err != nil {
+			if err = s.c.guard(func() error { *diff, err = s.instance.frame((*diff)[:0]); return err }); err != nil {
 				return nil, err
 			}
 			if f := s.site.options.Trace.Rendered; f != nil {
@@ -726,7 +742,7 @@ func (s *session) observe() error {
 		return nil
 	}
 	var html bytes.Buffer
-	if err := s.instance.execute(&html); err != nil {
+	if err := s.c.guard(func() error { return s.instance.execute(&html) }); err != nil {
 		return err
 	}
 	o.Rendered(html.Bytes())
@@ -749,8 +765,16 @@ func (s *session) post(j job) bool {
 	}
 	// A func of the view that waited here would wait for itself.
 	if goroutineID() == s.id {
-		s.own = append(s.own, j)
-		return true
+		for {
+			select {
+			case earlier := <-s.box:
+				s.own = append(s.own, earlier)
+				continue
+			default:
+			}
+			s.own = append(s.own, j)
+			return true
+		}
 	}
 	select {
 	case s.box <- j:

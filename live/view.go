@@ -179,14 +179,14 @@ func (p *screen[S]) frame(dst []byte) ([]byte, error) {
 		p.sent = p.view.compiled.NewView()
 	}
 	p.ctx.rendering = p.sent
-	dst, err = p.sent.Frame(dst, data)
-	p.ctx.rendering = nil
-	if err == nil {
-		for _, s := range p.ctx.streams {
-			s.sent()
-		}
+	defer func() { p.ctx.rendering = nil }()
+	if dst, err = p.sent.Frame(dst, data); err != nil {
+		return dst, err
 	}
-	return dst, err
+	for _, s := range p.ctx.streams {
+		s.sent()
+	}
+	return dst, nil
 }
 
 // data returns what the template is executed with.
