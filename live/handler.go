@@ -53,14 +53,10 @@ type handler[S any] func(ctx *Ctx, s *S, in input) error
 // errNoEvent says that a view has no event of this name.
 var errNoEvent = errors.New("live: the view has no such event")
 
-// errPanic is what all errors are that guard makes of panics.
-var errPanic = errors.New("live: panic")
-
 // panicError is what guard makes of a panic in a func of the view.
 type panicError struct{ error }
 
-func (e *panicError) Unwrap() error        { return e.error }
-func (e *panicError) Is(target error) bool { return target == errPanic }
+func (e *panicError) Unwrap() error { return e.error }
 
 func isPanic(err error) bool {
 	_, ok := err.(*panicError) // not one that the func itself has from elsewhere and wraps

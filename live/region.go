@@ -204,11 +204,18 @@ func (r *Region[T]) print(to *strings.Builder) {
 	if !any {
 		return
 	}
-	m := &r.made
-	m.Lock()
-	defer m.Unlock()
-	if err := r.template.Execute(b, data); err != nil {
-		slog.Error("live: a region cannot be rendered", slog.String("region", r.name), slog.Any("error", err))
+	defer r.report()
+	var b strings.Builder
+	if err := r.template.Execute(&b, data); err != nil {
+		panic(err)
+	}
+	to.WriteString(b.String())
+}
+
+// report logs what went wrong in the template, be it an error or a panic in what the template calls.
+func (f *feed) report() {
+	if v := recover(); v != nil {
+		slog.Error("live: a region cannot be rendered", slog.String("region", f.name), slog.Any("value", v), slog.String("stack", string(debug.Stack())))
 	}
 }
 
