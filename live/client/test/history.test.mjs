@@ -1,0 +1,123 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { body, open } from "./page.mjs";
+
+const text = `<a id="p" href="/page?x=1" live-patch>p</a><a id="n" href="/other" live-navigate>n</a><input id="i" value="{{0}}"><h2 id="part">{{1}}</h2>`;
+const view = (options) => {
+  const page = open("", options).join([body(0, text)], ["", "a"]);
+  page.heard;
+  return page;
+};
+
+test("a patch changes the history at once and tells the server", () => {
+  const page = view();
+  const length = page.window.history.length;
+  const seen = [];
+  for (const name of ["page-loading-start", "page-loading-stop"]) page.window.addEventListener("live:" + name, (e) => seen.push(name + " " + e.detail.kind));
+  page.window.scrollY = 120;
+  page.click("#p");
+  assert.equal(page.window.location.href, "http://app.test/page?x=1");
+  assert.equal(page.window.history.length, length + 1);
+  assert.deepEqual(page.heard, [[2, "p", "http://app.test/page?x=1"]]);
+  assert.deepEqual(seen, ["page-loading-start patch"]);
+  page.say(2, { d: [1, "b"] });
+  assert.deepEqual(seen, ["page-loading-start patch", "page-loading-stop patch"]);
+  assert.deepEqual(page.scrolls, [], "a patch keeps the scroll position");
+});
+
+test("a link is left to the browser when it opens something else", () => {
+  const page = view();
+  const stays = (init) => page.click("#p", init);
+  assert.equal(stays({ ctrlKey: true }), true);
+  assert.equal(stays({ metaKey: true }), true);
+  assert.equal(stays({ shiftKey: true }), true);
+  assert.equal(stays({ button: 1 }), true);
+  page.$("#p").target = "_blank";
+  assert.equal(stays(), true);
+  page.$("#p").target = "_self";
+  page.$("#p").href = "http://elsewhere.test/";
+  assert.equal(stays(), true);
+  page.$("#p").href = "/page";
+  page.$("#p").setAttribute("download", "");
+  assert.equal(stays(), true);
+  assert.deepEqual(page.heard, []);
+  page.$("#p").removeAttribute("download");
+  page.drop();
+  assert.equal(stays(), true, "without a connection");
+});
+
+test("a navigation shows another view, from the top, with nothing kept of what was typed", () => {
+  const page = view();
+  const input = page.$("#i");
+  page.type("#i", "typed");
+  input.focus();
+  page.click("#n");
+  assert.deepEqual(page.heard, [[2, "n", "http://app.test/other"]]);
+  page.say("j", 2, { d: { d: ["", "other"], s: [body(0, text)] }, t: "Other" });
+  assert.equal(page.$("#part").textContent, "other");
+  assert.equal(page.$("#i").value, "");
+  assert.equal(page.document.title, "Other");
+  assert.deepEqual(page.scrolls, [0]);
+});
+
+test("a navigation to a part of a page scrolls there", () => {
+  const page = view();
+  page.$("#n").href = "/other#part";
+  page.click("#n");
+  page.say("j", 2, { d: { d: ["", "other"], s: [body(0, text)] } });
+  assert.deepEqual(page.scrolls, ["part"]);
+});
+
+test("going back patches and scrolls to where the page stood", () => {
+  const page = view();
+  page.window.scrollY = 120;
+  page.click("#p");
+  page.say(2);
+  page.heard;
+  page.window.history.back();
+  page.clock.tick(1);
+  assert.deepEqual(page.heard, [[3, "p", "http://app.test/page"]]);
+  assert.deepEqual(page.scrolls, []);
+  page.say(3, { d: [1, "b"] });
+  assert.deepEqual(page.scrolls, [120]);
+});
+
+test("the scroll position is remembered while the user scrolls", () => {
+  const page = view();
+  page.window.scrollY = 77;
+  page.window.dispatchEvent(new page.window.Event("scroll"));
+  page.clock.tick(100);
+  assert.equal(page.window.history.state.live, 77);
+});
+
+test("going to a fragment is none of the server's business", () => {
+  const page = view();
+  page.window.location.hash = "#part";
+  page.clock.tick(1);
+  assert.equal(page.window.location.hash, "#part");
+  page.window.history.back();
+  page.clock.tick(1);
+  assert.equal(page.window.location.hash, "");
+  assert.deepEqual(page.heard, []);
+});
+
+test("the server may change the URL, with and without a new entry", () => {
+  const page = view();
+  const length = page.window.history.length;
+  page.say(0, { u: ["/page?y=1", 0] });
+  assert.equal(page.window.location.search, "?y=1");
+  assert.equal(page.window.history.length, length + 1);
+  page.say(0, { u: ["/page?y=2", 1] });
+  page.say(0, { u: ["/page?y=2", 0] });
+  assert.equal(page.window.location.search, "?y=2");
+  assert.equal(page.window.history.length, length + 1);
+});
+
+test("a patch that got lost with the connection is made up for by the join", () => {
+  const page = view();
+  page.click("#p");
+  page.drop();
+  page.clock.tick(1000);
+  page.accept();
+  assert.equal(page.heard[0][2].u, "http://app.test/page?x=1");
+});
