@@ -89,7 +89,6 @@ type element struct {
 	never    bool   // it is no scope for other reasons
 	stream   bool
 	slots    []int // the ranges inside a stream
-	closed   bool
 }
 
 // alien reports whether scripts cannot treat what is in e as HTML of the page.
@@ -130,6 +129,7 @@ type state struct {
 	tag    *tag
 	attr   attribute
 	broken bool // the name before may go on
+	naming bool // and that name may be the tag's
 	slash  bool // the last byte of the tag was one
 	raw    string
 }
@@ -228,6 +228,10 @@ func (m *markup) leaf(s *state, v *visit) {
 	case inTagName:
 		s.lose("a tag whose name is not fixed")
 	case inTag, inName, inAfterName:
+		if s.naming {
+			s.lose("a tag whose name is not fixed")
+			return
+		}
 		s.in, s.broken = inTag, true
 		s.tag.unsureID = true
 	case inValue, inUnquoted:
@@ -283,8 +287,17 @@ func (m *markup) feed(s *state, v *visit, b []byte) {
 				s.in = inTag
 				continue
 			}
+			if s.tag.in != v {
+				s.lose("a tag whose name is not fixed")
+				continue
+			}
 			s.tag.name += string(lower(c))
 		case inTag:
+			if s.naming && !isSpace(c) && c != '/' && c != '>' {
+				s.lose("a tag whose name is not fixed")
+				continue
+			}
+			s.naming = false
 			switch {
 			case isSpace(c):
 				s.broken, s.slash = false, false
@@ -571,7 +584,7 @@ func (m *markup) nest(s *state, e *element) {
 		}
 	case "rb", "rp", "rt", "rtc":
 		if among(parent, impliedEnd) {
-			mark(len(s.stack) - 1)
+			mark(s.index(" ruby ", "")) // it is closed if there is a ruby
 		}
 	case "caption", "colgroup", "tbody", "thead", "tfoot":
 		if parent != "table" {
@@ -653,7 +666,6 @@ func (m *markup) endTag(s *state, v *visit, name string, end int) {
 
 // done takes note of an element that its own tag closed.
 func (m *markup) done(s *state, v *visit, e *element, end int) {
-	e.closed = true
 	if e.stream && len(e.slots) != 1 {
 		m.fail(v, "the stream in #%s holds other things than one range", e.id)
 	}
@@ -753,9 +765,6 @@ func same(a, b *state) bool {
 
 // enterGroup takes note of a group at the base.
 func (m *markup) enterGroup(s *state, v *visit) (atBase bool) {
-	if s.in == inTagName {
-		s.lose("a tag whose name is not fixed")
-	}
 	s.slash = false
 	if s.lost || s.in != inData || len(s.stack) != v.base {
 		return false
@@ -845,6 +854,7 @@ func (m *markup) repeat(s *state, v *visit, tracked bool, n *parse.RangeNode, ma
 func (m *markup) join(s *state, ends []state) {
 	before := *s
 	loops := true
+	ended := slices.ContainsFunc(ends, func(e state) bool { return e.in != inTagName })
 	for i := range ends {
 		e := &ends[i]
 		if e.lost {
@@ -857,6 +867,9 @@ func (m *markup) join(s *state, ends []state) {
 				e.tag.unsureID = true
 			}
 			e.in, e.broken = inTag, true
+		}
+		if e.in == inTagName && ended { // as in <option{{if .On}} selected{{end}}>
+			e.in, e.naming = inTag, true
 		}
 		loops = loops && e.in == ends[0].in && e.tag == ends[0].tag && e.raw == ends[0].raw && sameNames(e.stack, ends[0].stack)
 	}
@@ -874,6 +887,7 @@ func (m *markup) join(s *state, ends []state) {
 			}
 		}
 		ends[0].broken = ends[0].broken || e.broken
+		ends[0].naming = ends[0].naming || e.naming
 	}
 	*s = ends[0]
 	if s.in >= inValue && s.in <= inUnquoted {

@@ -143,6 +143,10 @@ func TestScopesAreTheElementsWithAFixedIDThatHoldASlot(t *testing.T) {
 		{"units of UTF-16", `é😀<div id="a">{{.S}}</div>`, `[0,["a",0,3,1,6]]`},
 		{"a slot in the tag", `<input class="{{.S}}" id="a">`, `[1,["a",0,0,1,9]]`},
 		{"an attribute that is there or not", `<input {{if .B}}disabled{{end}} id="a">`, `[1,["a",0,0,1,8]]`},
+		{"an attribute behind the tag's name", `<input{{if .B}} disabled{{end}} id="a">`, `[1,["a",0,0,1,8]]`},
+		{"two behind the tag's name", `<input{{if .B}} disabled{{end}}{{if .S}} hidden{{else}} lang="x"{{end}} id="a">`, `[1,["a",0,0,2,8]]`},
+		{"a tag's name that goes on", `<b{{if .B}} x{{end}}r id="a">{{.S}}</b>`, `0`},
+		{"a tag's name that may go on", `<b{{if .B}}r x{{end}} id="a">{{.S}}</b>`, `0`},
 		{"an attribute that may be the id", `<input {{if .B}}id="x"{{end}} id="a">`, `0`},
 		{"an attribute of any name", `<input {{.S}} id="a">`, `0`},
 		{"a name that goes on", `<input {{if .B}}da{{end}}id="a">`, `0`},
@@ -297,7 +301,7 @@ func (s *soup) element(parent string, depth int) {
 	}
 	s.b.WriteString("<" + name)
 	attr := func() {
-		s.b.WriteString(s.pick("", ` class="{{.S}}"`, ` title='>'`, ` {{if .B}}hidden{{end}}`, ` data-x={{.S}}`, ` {{if .B}}title="x"{{end}}`,
+		s.b.WriteString(s.pick("", ` class="{{.S}}"`, ` title='>'`, ` {{if .B}}hidden{{end}}`, `{{if .B}} hidden{{end}}`, ` data-x={{.S}}`, ` {{if .B}}title="x"{{end}}`,
 			` data-{{.T}}="x"`, `{{if .B}} id="z"{{end}}`, ` {{.S}}`, "\n", ` title="{{if .B}}a{{else}}{{.T}}{{end}}"`, ` {{range .L}}data-a="{{.V}}"{{end}}`))
 	}
 	if s.one(3) {

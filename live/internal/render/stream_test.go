@@ -263,6 +263,7 @@ func TestStreamsMayStandInBranchesAndTemplates(t *testing.T) {
 			`<ol id="x" live-update="stream">{{range .L}}<li id="{{.K}}">{{.V}}</li>{{end}}</ol>{{end}}`,
 		`{{define "u"}}<table><tbody id="x" live-update="stream">{{range .L}}<tr id="{{.K}}"><td>{{.V}}</td></tr>{{end}}</tbody></table>{{end}}` +
 			`{{if .B}}{{template "u" .}}{{else}}<div>{{template "u" .}}</div>{{end}}`,
+		`<button{{if .B}} disabled{{end}}>{{.S}}</button><ul id="x" live-update="stream">{{range .L}}<li id="{{.K}}">{{.V}}</li>{{end}}</ul>`,
 		`<div id="{{.S}}">{{if .S}}<b id="{{.T}}"><ul id="x" live-update="stream">{{range .L}}<img id="{{.K}}" src="{{.V}}">{{end}}</ul></b>{{end}}</div>`,
 	} {
 		t.Run(text, func(t *testing.T) {
