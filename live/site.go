@@ -228,22 +228,13 @@ func (s *Site) Shutdown(ctx context.Context, spread time.Duration) error {
 	select {
 	case <-s.draining:
 	default:
-		s.spread, s.share = max(spread, 0), max(s.joined, 1)
+		s.spread, s.share = max(spread, 0), max(len(s.conns), 1)
 		close(s.draining)
 		if len(s.conns) == 0 {
 			close(s.drained)
 		}
 	}
-	var early []wire.Conn // have not joined, so that there is nothing to tell them
-	for conn, session := range s.conns {
-		if session == "" {
-			early = append(early, conn)
-		}
-	}
 	s.mu.Unlock()
-	for _, conn := range early {
-		go conn.Close(closeShutdown, "the server shuts down")
-	}
 
 	select {
 	case <-s.drained:
@@ -444,9 +435,9 @@ func (s *Site) enter(session string, conn wire.Conn) (leave func()) {
 func (s *Site) bye() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := s.byes % max(s.share, 1)
+	i := s.byes % s.share
 	s.byes++
-	return time.Duration(float64(s.spread) * float64(i) / float64(max(s.share, 1)))
+	return time.Duration(float64(s.spread) * float64(i) / float64(s.share))
 }
 
 // Connect serves a connection that is already there, for a request that stands for the one that opened it, until it
