@@ -37,6 +37,10 @@ func quietSite(t testing.TB, o *Options) *Site {
 	return s
 }
 
+func textLogger(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
 // tab is a page in a browser. It takes frames only when it is told to.
 type tab struct {
 	t       testing.TB
