@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // ErrFrame is wrapped by every error of [Client.Apply].
@@ -62,6 +63,9 @@ func (c *Client) Apply(frame []byte) (err error) {
 			c.err = err
 		}
 	}()
+	if !utf8.Valid(frame) {
+		fail("bytes that are no UTF-8")
+	}
 	d := json.NewDecoder(bytes.NewReader(frame))
 	d.UseNumber()
 	var v any
@@ -149,7 +153,7 @@ func number(v any, limit int) int {
 		fail("%T where a number must be", v)
 	}
 	n, err := strconv.Atoi(s.String())
-	if err != nil || n < 0 || n > limit {
+	if err != nil || n < 0 || n > limit || s.String() != strconv.Itoa(n) {
 		fail("%s where a number from 0 to %d must be", s, limit)
 	}
 	return n
@@ -209,11 +213,9 @@ func (b *clientBody) shape(v any) {
 		if s.endText <= s.text {
 			fail("the scope %q holds no slot", s.id)
 		}
-		markup := b.texts[s.text][s.at:]
-		for _, t := range b.texts[s.text+1 : s.endText] {
-			markup += "x" + t // a value may have no quotes
-		}
-		if e := element1(markup + "x" + b.texts[s.endText][:s.endAt]); e == nil || e.id != s.id || s.id == "" {
+		texts := slices.Clone(b.texts[s.text : s.endText+1])
+		texts[0], texts[len(texts)-1] = texts[0][s.at:], texts[len(texts)-1][:s.endAt]
+		if e := element1(texts...); e == nil || e.id != s.id || s.id == "" {
 			fail("the scope %q is no element with that id", s.id)
 		}
 		for len(around) > 0 && !around[len(around)-1].after(s.text, s.at) {
@@ -565,7 +567,7 @@ func integer(v any) int {
 		fail("%T where a number must be", v)
 	}
 	n, err := strconv.ParseInt(s.String(), 10, 32)
-	if err != nil {
+	if err != nil || s.String() != strconv.FormatInt(n, 10) {
 		fail("%s where a whole number must be", s)
 	}
 	return int(n)

@@ -154,26 +154,32 @@ func cut(s string, offset int) int {
 	return len(s)
 }
 
-// element1 returns the element when s is one element with an id and white space around it, else nil. It
-// looks at the first tag and at the last.
-func element1(s string) *element {
-	s = strings.Trim(strings.ReplaceAll(s, "\x00", "\ufffd"), " \n\t\f\r")
-	if !strings.HasPrefix(s, "<") {
-		return nil
+// element1 returns the element when the texts, with slots between them, are one element with an id and white space
+// around it, else nil. It looks at the first tag and at the last.
+func element1(texts ...string) *element {
+	m, v, st := &markup{}, &visit{ids: map[string]int{}}, &state{}
+	for i, t := range texts {
+		if i > 0 && st.in == inValue {
+			st.in = inUnquoted // by what is in the slot
+		}
+		m.feed(st, v, []byte(strings.ReplaceAll(t, "\x00", "?")))
+		v.at += len(t)
 	}
-	v, st := &visit{ids: map[string]int{}}, &state{}
-	(&markup{}).feed(st, v, []byte(s))
+	all := strings.Trim(strings.Join(texts, ""), spaces)
 	e := v.first
-	if e == nil || !e.hasID && !e.emptyID {
+	if e == nil || !e.hasID && !e.emptyID || !strings.HasPrefix(all, "<") {
 		return nil
 	}
 	e.id = html.UnescapeString(e.rawID)
-	if e.tagEnd == len(s) && len(st.stack) == 0 {
+	if e.tagEnd >= len(strings.TrimRight(strings.Join(texts, ""), spaces)) && len(st.stack) == 0 {
 		return e // void, or closed by itself
 	}
-	end := strings.LastIndex(s, "</")
-	if end < e.tagEnd || !strings.HasSuffix(s, ">") || !strings.EqualFold(strings.TrimRight(s[end+2:], " \n\t\f\r>"), e.name) {
+	end := all[max(strings.LastIndex(all, "</"), 0):]
+	end = strings.TrimPrefix(end, "</")
+	if name := strings.IndexAny(end, spaces+"/>"); name < 0 || !strings.HasSuffix(end, ">") || !strings.EqualFold(end[:name], e.name) {
 		return nil
 	}
 	return e
 }
+
+const spaces = " \n\t\f\r"
