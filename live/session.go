@@ -469,11 +469,7 @@ func (s *session) goes(m move, ref uint64, said map[string]string) bool {
 		return false
 	}
 	if m.kind == navigates || p != s.page {
-		var join *wire.JoinValues
-		if s.joined != nil {
-			join = &wire.JoinValues{Params: s.joined.Params}
-		}
-		s.mount(p, pattern, r, ref, join, said)
+		s.mount(p, pattern, r, ref, &wire.JoinValues{Params: s.joined.Params}, said)
 		return true
 	}
 	s.ack(ref)
@@ -497,8 +493,10 @@ func (s *session) ack(ref uint64) {
 // mount leaves the page and shows another one.
 func (s *session) mount(p page, pattern string, r *http.Request, ref uint64, join *wire.JoinValues, flash map[string]string) {
 	s.drop()
-	s.unmount()
-	s.pending, s.mountRef, s.isJoin = true, ref, join != nil && join == s.joined
+	if ref != 0 || !s.pending { // else what was asked for leads here
+		s.unmount()
+		s.pending, s.mountRef, s.isJoin = true, ref, join == s.joined
+	}
 	s.joinBy, s.told = time.Time{}, 0
 	c := newCtx(s.ctx, s.site, pattern, r, s.name)
 	c.session, c.join = s, join
@@ -561,12 +559,8 @@ func (s *session) broken() {
 	if s.c.join != nil {
 		join.Position = max(join.Position, s.c.join.Position)
 	}
-	if s.isJoin && s.pending {
-		s.joined = join // so that the mount is the answer to it
-	}
-	ref := s.mountRef // which still waits for an answer
-	s.mountRef, s.overflow = 0, false
-	s.mount(s.page, s.c.pattern, s.c.request, ref, join, nil)
+	s.overflow = false
+	s.mount(s.page, s.c.pattern, s.c.request, 0, join, nil)
 }
 
 // away ends the connection of a page that cannot be shown now.
