@@ -181,7 +181,8 @@ func (s *Site) handle(pattern string, p page) {
 
 // ServeHTTP serves pages, forms without JavaScript, the client and the WebSocket. It must be served at the root
 // of its host: the client and the socket are below /_live/. Middleware may be around it if what it passes on as the
-// [http.ResponseWriter] can be hijacked or has a method Unwrap, see [http.ResponseController].
+// [http.ResponseWriter] can be hijacked or has a method Unwrap, see [http.ResponseController]. For a WebSocket it returns
+// when that is open; the page keeps the values in the context of the request and does not end with it.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, ownPath) {
 		s.serveOwn(w, r)

@@ -385,6 +385,13 @@ func TestAPageConnectsAndIsClicked(t *testing.T) {
 		"behind middleware": func(t *testing.T) *browser {
 			return newBrowser(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { site.ServeHTTP(&unwrappable{w}, r) }))
 		},
+		"behind middleware that limits the time of requests": func(t *testing.T) *browser {
+			return newBrowser(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				ctx, cancel := context.WithCancel(r.Context())
+				defer cancel()
+				site.ServeHTTP(w, r.WithContext(ctx))
+			}))
+		},
 		"behind a mux": func(t *testing.T) *browser {
 			mux := http.NewServeMux()
 			mux.Handle("/", site)
