@@ -1,7 +1,7 @@
 // Package render turns an unmodified html/template into frames that hold only what changed.
 //
-// A [Template] is an html/template prepared for tracking, a [View] remembers what one client has
-// already been told, and a [Client] is a model of that client for tests.
+// A [Template] is an html/template prepared for tracking, a [View] remembers what one client, or all that
+// share it, have already been told, and a [Client] is a model of that client for tests.
 //
 //	data ──► html/template ──► recorder ──► hashes + bytes ──► View ──► frame ──► Client
 //	          (escapes)         (splits)     of this render     (diff with the hashes of the last one)
@@ -67,9 +67,13 @@
 // Its number is 1 when every row of the body is one element with an id, and white space around it,
 // so that the row can be put in, moved and taken out as that element.
 // A scope is an element with a fixed id inside the body: it begins in a text, by its number, at an
-// offset in UTF-16 code units, and ends in a later text, or the same, behind its end tag. So the slots
-// from the first number up to, but not with, the second are inside it. Scopes that hold no slot are
-// left out. The outer come before the inner.
+// offset in UTF-16 code units, and ends in a later text, behind its end tag, or behind its tag if it is void.
+// So the slots from the first number up to, but not with, the second are inside it. Scopes that hold no slot
+// are left out. The outer come before the inner.
+// The markup of a scope or of such a row, parsed by itself as the content of a template element, is the
+// element that a parser of the whole page sees; no other element of the page has the id of a scope, unless
+// the data bring it. What a parser could see otherwise, as a div in a p, is no scope, and makes no such row.
+// Values of template.HTML are taken to be whole, and to be allowed where they stand.
 //
 // A stream is a list that neither side keeps as data: the rows are elements of the page and nothing else. Its
 // slot stands in an element with a fixed id and live-update="stream", which holds nothing besides; each row
@@ -78,7 +82,8 @@
 // before the child at index at, or behind the last if at is -1 or beyond it; a row whose id is there already replaces
 // that element where it stands. After the insert a limit n > 0 leaves the first n children and a limit n < 0
 // the last -n. An update replaces the elements whose ids are there and ignores the others.
-// In a full frame a stream begins with remove all. A patch names a stream only if it has ops.
+// A stream in a row begins with remove all; so does every one of a full frame. A patch names a stream only if it
+// has ops.
 //
 // An edit is never longer than the group that would replace it. Text that is not valid UTF-8 arrives
 // with U+FFFD for each bad byte, as JSON demands.

@@ -147,7 +147,7 @@ func checkPages(t *rapid.T, tmpl *Template, mend func(*pageData)) {
 			require.NoError(t, c.Apply(frame), "%s", frame)
 		}
 	}
-	for range rapid.IntRange(1, 8).Draw(t, "frames") {
+	for range rapid.IntRange(1, 6).Draw(t, "frames") {
 		if rapid.IntRange(0, 9).Draw(t, "reset") == 0 {
 			view.Reset()
 			late = nil
@@ -581,4 +581,63 @@ func TestClientRefusesFramesThatDoNotFit(t *testing.T) {
 	}
 	require.ErrorIs(t, (&Client{}).Apply([]byte(`[0,"x"]`)), ErrFrame)
 	require.Empty(t, (&Client{}).HTML())
+}
+
+func TestFullFrameBringsALateClientToWhatTheOthersSee(t *testing.T) {
+	t.Parallel()
+	tmpl := build(t, `{{if .B}}<b>{{.S}}</b>{{else}}<i>{{.T}}</i>{{end}}{{range .L}}<p id="{{.K}}">{{.V}}</p>{{end}}`)
+	view := tmpl.NewView()
+	_, err := view.Full(nil, pageData{})
+	require.Error(t, err, "there was no frame")
+	shown := pageData{B: true, S: "s", L: []node{{K: "1"}, {K: "2"}}}
+	now := pageData{T: "t"}
+	for _, data := range []pageData{shown, now} {
+		_, err := view.Frame(nil, data)
+		require.NoError(t, err)
+	}
+	full, err := view.Full([]byte("kept"), now)
+	require.NoError(t, err)
+	late := &Client{}
+	require.NoError(t, late.Apply(bytes.TrimPrefix(full, []byte("kept"))))
+	require.Equal(t, plainHTML(t, tmpl, now), late.HTML())
+	kept, err := view.Full([]byte("kept"), shown)
+	require.ErrorContains(t, err, "differently")
+	require.Equal(t, "kept", string(kept))
+	frame, err := view.Frame(nil, now)
+	require.NoError(t, err)
+	require.Empty(t, frame, "the view is as it was")
+	frame, err = view.Frame(nil, shown)
+	require.NoError(t, err)
+	require.NotContains(t, string(frame), `"s"`+":", "all texts were sent before")
+	require.NoError(t, late.Apply(frame))
+	require.Equal(t, plainHTML(t, tmpl, shown), late.HTML())
+}
+
+func TestClientRefusesShapesAndStreamsThatDoNotFit(t *testing.T) {
+	t.Parallel()
+	for _, frame := range []string{
+		`[2,"x"]`, `[2,0]`, `[2,[1,["7","x"]]]`, `[2,{}]`, `[2,{"o":[]}]`, `[2,{"o":[[2]],"x":1}]`, `[2,{"x":[[2]]}]`, `[2,{"o":[[]]}]`, `[2,{"o":[[4]]}]`, `[2,{"o":[[2,1]]}]`,
+		`[2,{"o":[[0]]}]`, `[2,{"o":[[0,7]]}]`, `[2,{"o":[[1,1,-1]]}]`, `[2,{"o":[[1,1,-1,0]]}]`, `[2,{"o":[[1,1,-2,0,["9","z"]]]}]`, `[2,{"o":[[1,1,0.5,0,["9","z"]]]}]`,
+		`[2,{"o":[[1,0,0,0,["9","z"]]]}]`, `[2,{"o":[[1,7,0,0,["9","z"]]]}]`, `[2,{"o":[[1,1,0,0,["9"]]]}]`, `[2,{"o":[[1,1,0,0,["9","z"],["9","y"]]]}]`,
+		`[2,{"o":[[1,1,0,0,["","z"]]]}]`, `[2,{"o":[[3,1]]}]`, `[2,{"o":[[3,1,["8"]]]}]`, `[2,{"o":[[3,1,["",""]]]}]`, `[0,{"o":[[2]]}]`, `[1,{"o":[[2]]}]`, `[01,0]`, `[-0,"x"]`,
+		`{"d":["c",0,{"o":[[0,"x"]]}],"s":[[0,0,"","","",""]]}`,
+		`{"p":[0,"x"],"s":[[2,"",""]]}`, `{"p":[0,"x"],"s":[[2,2,""]]}`, `{"p":[0,"x"],"s":[[2,[1],""]]}`, `{"p":[0,"x"],"s":[[2,[1,["a",0,0,1]],"<p id=a>","</p>"]]}`,
+		`{"p":[0,"x"],"s":[[2,[1,["a",0,0,0,8]],"<p id=a>","</p>"]]}`, `{"p":[0,"x"],"s":[[2,[1,["b",0,0,1,4]],"<p id=a>","</p>"]]}`,
+		`{"p":[0,"x"],"s":[[2,[1,["a",0,1,1,4]],"<p id=a>","</p>"]]}`, `{"p":[0,"x"],"s":[[2,[1,["a",0,0,1,3]],"<p id=a>","</p>"]]}`,
+		`{"p":[0,"x"],"s":[[2,[1,["a",0,0,1,5]],"<p id=a>","</p>"]]}`, `{"p":[0,"x"],"s":[[2,[1,["a",0,0,2,4]],"<p id=a>","</p>"]]}`,
+		`{"p":[0,"x"],"s":[[2,[1,["",0,0,1,4]],"<p id=\"\">","</p>"]]}`, `{"p":[0,"x"],"s":[[2,[1,["a",0,1,1,4]],"😀<p id=a>","</p>"]]}`,
+		`{"p":[0,"x"],"s":[[2,[1,["b",0,8,1,4],["a",0,0,2,4]],"<p id=a><i id=b>","</i>","</p>"]]}`,
+		`{"p":[1,[2,["q"]]],"s":[[2,1,"<p>","</p>"]]}`, `{"p":[1,[2,["q"]]],"s":[[2,1,"x<p id=a>","</p>"]]}`, `{"p":[1,[2,["q"]]],"s":[[2,1,"<p id=a>","</p>x"]]}`,
+		"[0,\"\xff\"]",
+	} {
+		t.Run(frame, func(t *testing.T) {
+			t.Parallel()
+			var client Client
+			require.NoError(t, client.Apply([]byte(firstFrameOfAll)))
+			require.ErrorIs(t, client.Apply([]byte(frame)), ErrFrame)
+		})
+	}
+	var client Client
+	require.NoError(t, client.Apply([]byte(firstFrameOfAll)))
+	require.NoError(t, client.Apply([]byte(`{"p":[0,"x"],"s":[[2,[1,["a",0,2,2,4],["b",0,10,1,4]],"😀<p id=a><i id=b>","</i>","</p>"]]}`)))
 }

@@ -82,6 +82,7 @@ func (w *weaver) stream(m *markup, e *element) error {
 	mark := &m.marks[e].Text[0]
 	event := w.t.events[mark]
 	event.kind = writesStream
+	w.t.bodies[event.body].reach = w.t.reach(event.body)
 	w.t.events[mark] = event
 	return nil
 }

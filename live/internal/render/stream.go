@@ -197,7 +197,7 @@ func (r *recorder) before() int {
 func (e *encoder) stream(pos int, whole bool) {
 	s := e.new.streamAt(pos)
 	// Whoever begins to follow later may get rows in a full frame that have other bodies inside.
-	for _, id := range e.t.reach(s.body) {
+	for _, id := range e.t.bodies[s.body].reach {
 		e.require(id)
 	}
 	rows := *e

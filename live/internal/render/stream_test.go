@@ -394,3 +394,18 @@ func TestWrongUseOfOpsFailsAndLeavesTheViewAsItWas(t *testing.T) {
 		})
 	}
 }
+
+func TestStreamsAreWholeWhenTheSelfTestFails(t *testing.T) {
+	t.Parallel()
+	tmpl, err := newTemplate(template.Must(template.New("page").Parse(streamPage)), false)
+	require.NoError(t, err)
+	view, client := tmpl.NewView(), &Client{}
+	f := &feed{view: view}
+	for _, all := range [][]streamItem{{{ID: "a"}}, {{ID: "b"}, {ID: "c"}}, nil} {
+		f.all, f.ops = all, []Op{{Kind: StreamReset}}
+		frame, err := view.Frame(nil, streamData{Show: true, feed: f})
+		require.NoError(t, err)
+		require.NoError(t, client.Apply(frame))
+		require.Equal(t, plainHTML(t, tmpl, streamData{Show: true, feed: &feed{all: all}}), client.HTML())
+	}
+}

@@ -24,7 +24,11 @@ type Template struct {
 }
 
 // New prepares t. It works on a copy, so that t stays as it is and may be executed afterwards. It fails when
-// t has been executed before, is empty, or does not escape; the error is the one of html/template, wrapped.
+// t has been executed before, is empty, or does not escape; the error is the one of html/template, wrapped. It
+// also fails when an element with live-update="stream" has no fixed id, or one that comes more than once; holds
+// anything but white space and one range, without else, break or continue, whose rows are one element with an
+// id each; stands in a range, in a template element, an svg or a math; or stands behind elements that one branch
+// of an action leaves open and another does not.
 func New(t *template.Template) (*Template, error) {
 	return newTemplate(t, canSplit())
 }
@@ -104,6 +108,7 @@ type body struct {
 	statics []string // one more than there are slots
 	slots   []slotKind
 	inner   []int  // the bodies that its groups and streams may hold
+	reach   []int  // of a row of a stream: the body, and what it may hold at any depth
 	sent    []byte // the statics as they stand in a frame
 	key     int    // the word of a row that identifies it, -1 when there is none
 	flat    bool   // no slot holds a group

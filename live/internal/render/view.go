@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// View remembers what one client was last told of one template, as one 64-bit hash for each dynamic. A change
-// goes unnoticed with a probability of 2⁻⁶⁴. A View must not be used by two goroutines at the same time.
+// View remembers what one client was last told of one template, as one hash of 64 bits for each dynamic, and one of
+// 63 for each stream. A change goes unnoticed with a probability of 2⁻⁶⁴ or 2⁻⁶³. A View must not be used by two goroutines at the same time.
 type View struct {
 	t     *Template
 	words []uint64 // of the last frame
