@@ -7,7 +7,7 @@ import { drawn } from "./patch";
 interface Lock {
   /** The newest event of the element. */
   ref: number;
-  /** Takes back what the lock changed. */
+  /** Takes back what the lock changed, the newest first. */
   undo: (() => void)[];
   /** What the element has become meanwhile. */
   next?: Element;
@@ -22,11 +22,12 @@ export const covered = (el: Element) => {
 };
 
 const mark = (el: Element, lock: Lock, kind: string) => {
+  const had = el.hasAttribute("class");
   const names = ["live-loading", `live-${kind}-loading`].filter((name) => !el.classList.contains(name));
   el.classList.add(...names);
-  lock.undo.push(() => {
+  lock.undo.unshift(() => {
     el.classList.remove(...names);
-    el.getAttribute("class") || el.removeAttribute("class");
+    had || el.getAttribute("class") || el.removeAttribute("class");
   });
 };
 
@@ -36,7 +37,7 @@ const disable = (el: HTMLButtonElement, lock: Lock) => {
   const nodes = [...el.childNodes];
   if (text) el.textContent = text;
   el.disabled = true;
-  lock.undo.push(() => {
+  lock.undo.unshift(() => {
     if (text) el.replaceChildren(...nodes);
     el.disabled = false;
   });
@@ -55,11 +56,11 @@ export const lock = (el: Element, ref: number, kind: string, cause?: Element | n
       disable(field, lock);
       if (field.readOnly === false) {
         field.readOnly = true;
-        lock.undo.push(() => (field.readOnly = false));
+        lock.undo.unshift(() => (field.readOnly = false));
       }
     }
     // A button loses the focus when it is disabled.
-    lock.undo.push(() => document.activeElement === active || (document.activeElement === document.body && active.focus()));
+    lock.undo.unshift(() => document.activeElement === active || (document.activeElement === document.body && active.focus()));
   } else if (attr(el, "disable-with") !== null) disable(el as HTMLButtonElement, lock);
 };
 

@@ -231,8 +231,10 @@ export const newTree = (host: () => Element | undefined) => {
       for (let el; job.up && (!(el = elementOf(job)) || covered(el)); ) job = job.up;
       drawing.set(job.id, job);
     }
-    const isDrawnAbove = (up?: Place): unknown => up && (drawing.has(up.id) || isDrawnAbove(up.up));
-    for (const job of drawing.values()) isDrawnAbove(job.up) || draw(job, anew, before);
+    // A row that is printed by another has the same element.
+    const isDrawnAbove = (id: string, up?: Place): unknown =>
+      up && ((up.id !== id && drawing.has(up.id)) || isDrawnAbove(id, up.up));
+    for (const job of drawing.values()) isDrawnAbove(job.id, job.up) || draw(job, anew, before);
     catchUp();
     return;
   };
