@@ -24,6 +24,8 @@ type Store struct {
 	writer  *writer // nil if the driver commits each append by itself
 	tail    tail
 
+	consumers consumers
+
 	watchers struct {
 		sync.RWMutex
 		by map[string][]*watcher // by category
@@ -151,7 +153,7 @@ func (s *Store) Close() error {
 }
 
 // Shutdown refuses new appends with ErrClosed, commits those that are queued,
-// ends all subscriptions with ErrClosed, and closes the driver. When ctx ends
+// ends all subscriptions and consumers with ErrClosed, gives up the leases of these, and closes the driver. When ctx ends
 // first, appends that are still queued get ErrClosed, and those in the driver
 // ErrOutcomeUnknown; the driver is closed as soon as it is done with them. Calls
 // after the first wait for it and return the same error.
@@ -168,6 +170,7 @@ func (s *Store) Shutdown(ctx context.Context) error {
 			s.direct.Unlock()
 		}()
 		end := func() {
+			s.consumers.close()
 			s.tail.close()
 			s.err = s.d.Close()
 			close(s.closed)

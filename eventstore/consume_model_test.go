@@ -1,0 +1,340 @@
+package eventstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/eventstore/driver"
+	"github.com/levada-go/levada/eventstore/memstore"
+)
+
+// A cable is one process's way to a shared store, which can be cut.
+type cable struct {
+	engine
+	cut   atomic.Bool
+	after atomic.Bool // what is written gets through, the answer does not
+}
+
+type engine interface {
+	driver.Store
+	driver.Checkpointer
+	driver.Leaser
+}
+
+var quiet = slog.New(slog.DiscardHandler)
+
+var errCut = errors.New("the cable is cut")
+
+func (c *cable) ReadAll(ctx context.Context, f driver.Filter, from uint64, dir driver.Direction, limit int) ([]driver.Recorded, uint64, error) {
+	if c.cut.Load() {
+		return nil, 0, errCut
+	}
+	return c.engine.ReadAll(ctx, f, from, dir, limit)
+}
+
+func (c *cable) Head(ctx context.Context) (uint64, error) {
+	if c.cut.Load() {
+		return 0, errCut
+	}
+	return c.engine.Head(ctx)
+}
+
+func (c *cable) LoadCheckpoint(ctx context.Context, name string) (driver.Checkpoint, bool, error) {
+	if c.cut.Load() {
+		return driver.Checkpoint{}, false, errCut
+	}
+	return c.engine.LoadCheckpoint(ctx, name)
+}
+
+func (c *cable) SaveCheckpoint(ctx context.Context, name string, from *driver.Checkpoint, to driver.Checkpoint) error {
+	if c.cut.Load() && !c.after.Load() {
+		return errCut
+	}
+	err := c.engine.SaveCheckpoint(ctx, name, from, to)
+	if c.cut.Load() {
+		return errCut
+	}
+	return err
+}
+
+func (c *cable) Acquire(ctx context.Context, name, owner string, ttl time.Duration) (uint64, bool, error) {
+	if c.cut.Load() && !c.after.Load() {
+		return 0, false, errCut
+	}
+	fence, ok, err := c.engine.Acquire(ctx, name, owner, ttl)
+	if c.cut.Load() {
+		return 0, false, errCut
+	}
+	return fence, ok, err
+}
+
+func (c *cable) Release(ctx context.Context, name, owner string, fence uint64) error {
+	if c.cut.Load() {
+		return errCut
+	}
+	return c.engine.Release(ctx, name, owner, fence)
+}
+
+func (c *cable) Leases(ctx context.Context, prefix string) ([]driver.Lease, error) {
+	if c.cut.Load() {
+		return nil, errCut
+	}
+	return c.engine.Leases(ctx, prefix)
+}
+
+func (c *cable) Close() error { return nil } // the engine is everybody's
+
+// A consuming is members of one consumer that come, go and fail, and what became of every event.
+type consuming struct {
+	t       *testing.T
+	engine  engine
+	store   *eventstore.Store // to append by
+	rand    *rand.Rand
+	config  eventstore.Consumer
+	members []*consumingMember
+
+	mu     sync.Mutex
+	faults []string
+	keys   map[string][]eventstore.Position // what was appended
+	state  map[eventstore.Position]*fate
+	fences map[int]uint64
+}
+
+type fate struct {
+	key       string
+	delivered int
+	attempted bool // an acknowledgement was tried
+	acked     bool // and succeeded
+}
+
+type consumingMember struct {
+	cable *cable
+	store *eventstore.Store
+	stop  context.CancelFunc
+	done  chan struct{}
+}
+
+func (c *consuming) fault(format string, args ...any) {
+	c.faults = append(c.faults, time.Now().Format("05.000 ")+fmt.Sprintf(format, args...))
+}
+
+func (c *consuming) append(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at, err := c.store.Append(c.t.Context(), eventstore.Stream("key", key), eventstore.Any, eventstore.Event{Data: Counted{1}})
+	if err != nil {
+		c.fault("append: %v", err)
+		return
+	}
+	c.keys[key] = append(c.keys[key], at.Position)
+	c.state[at.Position] = &fate{key: key}
+}
+
+func (c *consuming) join(perfect bool) {
+	m := &consumingMember{cable: &cable{engine: c.engine}, done: make(chan struct{})}
+	m.store = eventstore.New(m.cable, &eventstore.Options{Logger: quiet})
+	m.store.Types.Register("counted", Counted{})
+	var ctx context.Context
+	ctx, m.stop = context.WithCancel(c.t.Context())
+	c.members = append(c.members, m)
+	go func() {
+		defer close(m.done)
+		defer m.store.Close()
+		for d, err := range m.store.Consume(ctx, c.config) {
+			if err != nil {
+				if !errors.Is(err, context.Canceled) && !errors.Is(err, errCut) {
+					c.mu.Lock()
+					c.fault("consume: %v", err)
+					c.mu.Unlock()
+				}
+				return
+			}
+			c.deliver(ctx, d, perfect)
+		}
+	}()
+}
+
+func (c *consuming) deliver(ctx context.Context, d *eventstore.Delivery, perfect bool) {
+	c.mu.Lock()
+	if d.Fence() < c.fences[d.Partition] {
+		c.fault("partition %d was delivered under fence %d after %d", d.Partition, d.Fence(), c.fences[d.Partition])
+	}
+	c.fences[d.Partition] = d.Fence()
+	own := map[eventstore.Position]bool{}
+	for _, r := range d.Events {
+		f := c.state[r.Position]
+		f.delivered++
+		if f.acked {
+			c.fault("%d was delivered again after it was acknowledged", r.Position)
+		}
+		for _, pos := range c.keys[f.key] {
+			if pos < r.Position && !own[pos] && !c.state[pos].attempted {
+				c.fault("%d was delivered before %d of its key was dealt with", r.Position, pos)
+			}
+		}
+		own[r.Position] = true
+	}
+	what, pause := c.rand.IntN(10), time.Duration(c.rand.IntN(4000))*time.Millisecond
+	c.mu.Unlock()
+	switch {
+	case perfect || what < 5:
+		c.ack(ctx, d)
+	case what < 7: // somebody else acknowledges it, later
+		go func() {
+			time.Sleep(pause)
+			c.ack(context.WithoutCancel(ctx), d)
+		}()
+	case what < 8:
+		time.Sleep(pause)
+		c.ack(ctx, d)
+	case what < 9:
+		d.Retry(pause)
+	default: // forgotten for a long time
+		go func() {
+			time.Sleep(20 * pause)
+			d.Retry(0)
+		}()
+	}
+}
+
+func (c *consuming) ack(ctx context.Context, d *eventstore.Delivery) {
+	c.mu.Lock()
+	for _, r := range d.Events {
+		c.state[r.Position].attempted = true
+	}
+	c.mu.Unlock()
+	err := d.Ack(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		return
+	}
+	if d.Fence() != c.fences[d.Partition] {
+		c.fault("partition %d was acknowledged under fence %d after a delivery under %d", d.Partition, d.Fence(), c.fences[d.Partition])
+	}
+	for _, r := range d.Events {
+		f := c.state[r.Position]
+		if f.acked {
+			c.fault("%d was acknowledged twice", r.Position)
+		}
+		f.acked = true
+	}
+}
+
+// Members that join, leave, crash, lose their connection and acknowledge late, out of order or never lose no event, keep
+// the order of keys, and never have a partition at the same time.
+func TestConsumersLoseNothingWhateverTheirMembersDo(t *testing.T) {
+	t.Parallel()
+	type step struct {
+		kind  int
+		index int
+		wait  time.Duration
+	}
+	rapid.Check(t, func(r *rapid.T) {
+		config := eventstore.Consumer{
+			Name: "c", From: eventstore.Origin(), Filter: eventstore.Filter{Categories: []string{"key"}},
+			Partitions: rapid.IntRange(1, 4).Draw(r, "partitions"),
+			Batch:      rapid.IntRange(1, 4).Draw(r, "batch"),
+			InFlight:   rapid.IntRange(1, 3).Draw(r, "in flight"),
+			Lease:      3 * time.Second,
+		}
+		seed := rapid.Uint64().Draw(r, "seed")
+		steps := rapid.SliceOfN(rapid.Custom(func(r *rapid.T) step {
+			return step{
+				rapid.SampledFrom([]int{0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 6, 7}).Draw(r, "kind"), rapid.IntRange(0, 7).Draw(r, "index"),
+				time.Duration(rapid.IntRange(0, 5000).Draw(r, "wait")) * time.Millisecond,
+			}
+		}), 1, 30).Draw(r, "steps")
+		var faults []string
+		synctest.Test(t, func(t *testing.T) {
+			e := memstore.NewDriver().(engine)
+			c := &consuming{
+				t: t, engine: e, store: eventstore.New(e, &eventstore.Options{Logger: quiet}), rand: rand.New(rand.NewPCG(seed, 0)), config: config,
+				keys: map[string][]eventstore.Position{}, state: map[eventstore.Position]*fate{}, fences: map[int]uint64{},
+			}
+			c.store.Types.Register("counted", Counted{})
+			member := func(i int) *consumingMember {
+				if len(c.members) == 0 {
+					c.join(false)
+				}
+				return c.members[i%len(c.members)]
+			}
+			for _, s := range steps {
+				switch s.kind {
+				case 0:
+					for i := range 1 + s.index {
+						c.append(string(rune('a' + (s.index+i)%5)))
+					}
+				case 1:
+					c.join(false)
+				case 2: // leaves
+					member(s.index).stop()
+				case 3: // crashes
+					m := member(s.index)
+					m.cable.cut.Store(true)
+					m.stop()
+				case 4: // cannot reach the store
+					m := member(s.index)
+					m.cable.after.Store(s.index%2 == 0)
+					m.cable.cut.Store(true)
+				case 5:
+					member(s.index).cable.cut.Store(false)
+				case 6:
+					time.Sleep(s.wait)
+				case 7: // events that nobody wants
+					for range s.index {
+						_, err := c.store.Append(t.Context(), "other", eventstore.Any, eventstore.Event{Data: Counted{1}})
+						if err != nil {
+							t.Error(err)
+						}
+					}
+				}
+			}
+			for _, m := range c.members {
+				m.stop()
+			}
+			for _, m := range c.members {
+				<-m.done
+			}
+			time.Sleep(time.Hour) // for leases of the dead, and acknowledgements by others
+			c.join(true)
+			last := c.members[len(c.members)-1]
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			infos, err := c.store.Consumers(t.Context())
+			if err != nil || len(infos) != 1 || infos[0].Lag != 0 || infos[0].Members != 1 {
+				c.fault("in the end: %+v, %v", infos, err)
+			}
+			for pos, f := range c.state {
+				if !f.attempted {
+					c.fault("%d was lost", pos)
+				}
+			}
+			last.stop()
+			<-last.done
+			infos, err = c.store.Consumers(t.Context())
+			if err != nil || infos[0].Members != 0 || slices.ContainsFunc(infos[0].Partitions, func(p eventstore.PartitionInfo) bool { return p.Owner != "" }) {
+				c.fault("after leaving: %+v, %v", infos, err)
+			}
+			if err := c.store.Close(); err != nil {
+				t.Error(err)
+			}
+			faults = c.faults
+		})
+		if len(faults) > 0 {
+			r.Fatalf("%d faults:\n%s", len(faults), faults[0])
+		}
+	})
+}
