@@ -9,18 +9,23 @@ import (
 	"path"
 )
 
-// The page is plain HTML, CSS and JavaScript, served as it is. charts/ holds
-// TradingView Lightweight Charts with its licence; update.sh fetched it.
+// What the page loads is served as it is. charts/ holds TradingView Lightweight
+// Charts with its licence; update.sh fetched it.
 //
-//go:embed assets/index.html assets/*.css assets/*.js assets/icon.svg assets/charts
+//go:embed assets/*.css assets/*.js assets/icon.svg assets/charts
 var files embed.FS
 
+// The page itself: layout.html around page.html, in which book.html and others of
+// its size are the regions.
+//
+//go:embed assets/*.html
+var templates embed.FS
+
 var contentTypes = map[string]string{
-	".html": "text/html; charset=utf-8",
-	".css":  "text/css; charset=utf-8",
-	".js":   "text/javascript; charset=utf-8",
-	".svg":  "image/svg+xml",
-	"":      "text/plain; charset=utf-8", // the licence
+	".css": "text/css; charset=utf-8",
+	".js":  "text/javascript; charset=utf-8",
+	".svg": "image/svg+xml",
+	"":     "text/plain; charset=utf-8", // the licence
 }
 
 // assets serves the embedded files. Browsers ask each time whether a file is still
@@ -46,13 +51,4 @@ func assets() http.Handler {
 		w.Header().Set("Content-Type", contentTypes[path.Ext(r.URL.Path)])
 		http.ServeFileFS(w, r, files, r.URL.Path[1:])
 	})
-}
-
-// page serves the page itself, with the cookie that makes its user an owner.
-func (s *Server) page(w http.ResponseWriter, r *http.Request) {
-	s.owner(w, r)
-	data, _ := files.ReadFile("assets/index.html")
-	w.Header().Set("Content-Type", contentTypes[".html"])
-	w.Header().Set("Cache-Control", "no-store")
-	w.Write(data)
 }

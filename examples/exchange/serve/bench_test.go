@@ -115,7 +115,8 @@ func BenchmarkFanOut(b *testing.B) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = x.Run(ctx) })
-	server := newServer(x, nil, log, free())
+	server, err := newServer(x, nil, log, free())
+	require.NoError(b, err)
 	server.callers = buckets{rate: 1e6, burst: 1e6}
 	web := httptest.NewServer(server)
 	defer func() {

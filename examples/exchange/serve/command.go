@@ -232,7 +232,7 @@ func (c *config) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	defer endModel()
 	ctx, cancel := context.WithCancel(ctx) // the rest
 	defer cancel()
-	faults := make(chan error, 2)
+	faults := make(chan error, 3)
 	var running, modelling sync.WaitGroup
 	defer modelling.Wait()
 	defer endModel()
@@ -249,13 +249,22 @@ func (c *config) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		return errors.Join(err, fault(faults))
 	}
 
-	server := NewServer(x, c.hosts, log)
+	server, err := NewServer(x, c.hosts, log)
+	if err != nil {
+		return err
+	}
 	web := &http.Server{
 		Handler: server, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	running.Go(func() {
 		if err := web.Serve(newLimitListener(l, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
+			faults <- err
+			cancel()
+		}
+	})
+	running.Go(func() {
+		if err := server.Run(ctx); err != nil {
 			faults <- err
 			cancel()
 		}

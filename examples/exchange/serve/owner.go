@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -37,6 +38,22 @@ func ownerOf(r *http.Request) (owner uint64, set *http.Cookie) {
 		HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode,
 	}
 }
+
+type ownerKey struct{}
+
+// owned makes whoever asks an owner, and tells next who it is.
+func owned(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		owner, cookie := ownerOf(r)
+		if cookie != nil {
+			http.SetCookie(w, cookie)
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), ownerKey{}, owner)))
+	})
+}
+
+// ownerFrom returns the owner of a request that has come through owned.
+func ownerFrom(r *http.Request) uint64 { return r.Context().Value(ownerKey{}).(uint64) }
 
 // ownerNumber is what the engine and the log know of an owner. It gives nothing
 // away: the secret cannot be had from it.

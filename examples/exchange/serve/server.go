@@ -3,6 +3,8 @@ package serve
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"html/template"
 	"log/slog"
 	"net"
 	"net/http"
@@ -13,6 +15,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/levada-go/levada/live"
 )
 
 // A Server is the exchange's page and its API over HTTP and WebSocket. It is an
@@ -25,6 +29,8 @@ type Server struct {
 	now      func() time.Time
 	hello    []byte
 	handler  http.Handler
+	site     *live.Site // of the page
+	boards   []*board   // by symbol
 	upgrader websocket.Upgrader
 	callers  buckets // of HTTP requests, by address
 
@@ -39,9 +45,10 @@ type Server struct {
 
 // limits are what one client, and all together, may use.
 type limits struct {
-	sessions      int           // WebSockets
+	sessions      int           // WebSockets of the API, and pages besides
 	subscriptions int           // of one WebSocket
-	frameBytes    int64         // of a frame, or of a body, that a client sends
+	frameBytes    int64         // of a frame, or of a body, that a client of the API sends
+	pageBytes     int           // of a frame, or of a form, that a page sends
 	requestRate   float64       // requests a second of a WebSocket, or by HTTP from an address
 	requestBurst  int           //
 	orderRate     float64       // orders, changes and cancellations among them
@@ -56,7 +63,7 @@ type limits struct {
 }
 
 var defaultLimits = limits{
-	sessions: 1000, subscriptions: 32, frameBytes: 4096,
+	sessions: 1000, subscriptions: 32, frameBytes: 4096, pageBytes: 8192,
 	requestRate: 20, requestBurst: 60, orderRate: 10, orderBurst: 20, excess: 100,
 	buffer: 512, lag: 20_000,
 	pingEvery: 20 * time.Second, readTimeout: 50 * time.Second, writeTimeout: 10 * time.Second, closeTimeout: time.Second,
@@ -65,11 +72,13 @@ var defaultLimits = limits{
 // NewServer returns the server of an exchange. It answers only requests that name
 // one of the hosts, without their ports, if there are any: a page elsewhere whose
 // name was made to point here cannot use it.
-func NewServer(x *Exchange, hosts []string, log *slog.Logger) *Server {
+//
+// Pages stand still unless Run runs.
+func NewServer(x *Exchange, hosts []string, log *slog.Logger) (*Server, error) {
 	return newServer(x, hosts, log, defaultLimits)
 }
 
-func newServer(x *Exchange, hosts []string, log *slog.Logger, l limits) *Server {
+func newServer(x *Exchange, hosts []string, log *slog.Logger, l limits) (*Server, error) {
 	s := &Server{exchange: x, hosts: hosts, log: log, limits: l, now: time.Now,
 		callers: buckets{rate: l.requestRate, burst: l.requestBurst},
 		upgrader: websocket.Upgrader{
@@ -102,12 +111,62 @@ func newServer(x *Exchange, hosts []string, log *slog.Logger, l limits) *Server 
 	})
 	mux.HandleFunc("GET /healthz", s.health)
 	mux.Handle("GET /assets/", assets())
-	mux.HandleFunc("GET /{$}", s.page)
+	if err := s.openSite(); err != nil {
+		return nil, err
+	}
+	mux.Handle("/{$}", owned(s.site))
+	mux.Handle("/_live/", owned(s.site))
 
 	cross := http.NewCrossOriginProtection()
 	cross.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { writeProblem(w, errOrigin) }))
 	s.handler = s.guard(cross.Handler(mux))
-	return s
+	return s, nil
+}
+
+// openSite makes the page, and a board for each market.
+func (s *Server) openSite() error {
+	layout, err := template.ParseFS(templates, "assets/layout.html")
+	if err != nil {
+		return err
+	}
+	s.site, err = live.NewSite(&live.Options{
+		Layout: layout, Logger: s.log, MaxPages: s.limits.sessions, MaxFrame: s.limits.pageBytes,
+		EventRate: s.limits.requestRate, EventBurst: s.limits.requestBurst, WriteWait: s.limits.writeTimeout,
+	})
+	if err != nil {
+		return err
+	}
+	for i := range s.exchange.symbols {
+		b, err := newBoard(s.exchange, &s.exchange.symbols[i])
+		if err != nil {
+			return err
+		}
+		s.boards = append(s.boards, b)
+	}
+	view, err := deskView(s)
+	if err != nil {
+		return err
+	}
+	live.Handle(s.site, "/{$}", view)
+	return nil
+}
+
+// Run keeps the boards of the markets moving until ctx ends. It returns an error only if they
+// cannot go on.
+func (s *Server) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var running sync.WaitGroup
+	errs := make([]error, len(s.boards))
+	for i, b := range s.boards {
+		running.Go(func() {
+			if errs[i] = b.run(ctx); errs[i] != nil {
+				cancel() // the others
+			}
+		})
+	}
+	running.Wait()
+	return errors.Join(errs...)
 }
 
 var (
@@ -126,6 +185,9 @@ type helloFrame struct {
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
+// comeBack is over how long pages are spread that come back to an exchange that was closed.
+const comeBack = time.Second
+
 // Shutdown ends all WebSockets, tells their clients that the server goes away, and
 // returns when they have gone or ctx ends. New ones are refused.
 func (s *Server) Shutdown(ctx context.Context) error {
@@ -134,10 +196,15 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Unlock()
 	s.cancel()
 	done := make(chan struct{})
+	pages := make(chan error, 1)
+	go func() { pages <- s.site.Shutdown(ctx, comeBack) }()
 	go func() {
 		s.running.Wait()
 		close(done)
 	}()
+	if err := <-pages; err != nil {
+		return err
+	}
 	select {
 	case <-done:
 		return nil
@@ -146,11 +213,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
-// Watched returns the number of open WebSockets.
+// Watched returns the number of open WebSockets, those of pages too.
 func (s *Server) Watched() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.sessions
+	return s.sessions + s.site.Stats().Connected
 }
 
 // enter counts a session in, unless there are enough or the server is closing.
@@ -178,7 +245,7 @@ func (s *Server) leave() {
 // policy is what the page may do: load what this server has, and talk to it.
 // Nothing is inline, nothing comes from elsewhere, and no site may frame it.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
-	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	"base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
 // guard is around everything.
 func (s *Server) guard(next http.Handler) http.Handler {

@@ -33,7 +33,7 @@ func TestThePageLoadsNothingFromElsewhere(t *testing.T) {
 	require.NotRegexp(t, `(src|<link[^>]*href)="(https?:)?//`, html)
 	require.Contains(t, html, `href="https://www.tradingview.com/"`, "the attribution its licence asks for")
 	require.Contains(t, html, "TradingView Lightweight Charts")
-	for _, path := range []string{"style.css", "app.js", "socket.js", "chart.js", "ladder.js", "icon.svg", "charts/lightweight-charts.js", "charts/LICENSE"} {
+	for _, path := range []string{"style.css", "theme.js", "app.js", "chart.js", "icon.svg", "charts/lightweight-charts.js", "charts/LICENSE"} {
 		status, body, h := p.do("GET", "/assets/"+path, "")
 		require.Equal(t, http.StatusOK, status, path)
 		require.NotEmpty(t, h.Get("ETag"))
@@ -44,7 +44,7 @@ func TestThePageLoadsNothingFromElsewhere(t *testing.T) {
 		status, _, _ = p.do("GET", "/assets/"+path, "", "If-None-Match", h.Get("ETag"))
 		require.Equal(t, http.StatusNotModified, status, path)
 	}
-	for _, path := range []string{"/assets/", "/assets/update.sh", "/assets/../main.go", "/nothing"} {
+	for _, path := range []string{"/assets/", "/assets/page.html", "/assets/update.sh", "/assets/../main.go", "/nothing"} {
 		status, _, _ := p.do("GET", path, "")
 		require.Equal(t, http.StatusNotFound, status, path)
 	}

@@ -20,6 +20,7 @@ type Symbol struct {
 	start  int64   // where the demonstration begins, in ticks
 	spread int64   // what its market makers want to earn, in ticks
 	size   int64   // its usual order, in lots
+	preset int64   // the least quantity that the form offers, in lots
 	sigma  float64 // its volatility, in ticks a step
 }
 
@@ -27,11 +28,11 @@ type Symbol struct {
 func Symbols() []Symbol {
 	return []Symbol{
 		{Name: "BTC-USD", Base: "BTC", Quote: "USD", PriceDecimals: 2, QtyDecimals: 4,
-			start: 97_250_00, spread: 4_00, size: 1500, sigma: 9_00},
+			start: 97_250_00, spread: 4_00, size: 1500, preset: 100, sigma: 9_00},
 		{Name: "ETH-USD", Base: "ETH", Quote: "USD", PriceDecimals: 2, QtyDecimals: 3,
-			start: 3_480_00, spread: 30, size: 9_000, sigma: 36},
+			start: 3_480_00, spread: 30, size: 9_000, preset: 100, sigma: 36},
 		{Name: "SOL-USD", Base: "SOL", Quote: "USD", PriceDecimals: 2, QtyDecimals: 2,
-			start: 182_50, spread: 4, size: 12_000, sigma: 3},
+			start: 182_50, spread: 4, size: 12_000, preset: 100, sigma: 3},
 	}
 }
 
@@ -62,6 +63,23 @@ func decimal(v int64, decimals int) string {
 	digits := fmt.Sprintf("%0*d", decimals+1, v)
 	cut := len(digits) - decimals
 	return sign + digits[:cut] + "." + digits[cut:]
+}
+
+// thousands sets the digits of a decimal's whole part apart in threes, for people.
+func thousands(text string) string {
+	whole, fraction, point := strings.Cut(text, ".")
+	var b strings.Builder
+	for i, r := range whole {
+		if left := len(whole) - i; i > 0 && left%3 == 0 {
+			b.WriteByte(',')
+		}
+		b.WriteRune(r)
+	}
+	if point {
+		b.WriteByte('.')
+		b.WriteString(fraction)
+	}
+	return b.String()
 }
 
 var errDecimal = errors.New("not a plain decimal number such as 12.5")

@@ -1,11 +1,56 @@
-// The candlestick chart, drawn by TradingView Lightweight Charts.
+// The candlestick chart, drawn by TradingView Lightweight Charts. The server pushes "candles:init" with all candles
+// whenever there is another chart to draw, or the page was away; "candle" with each that changes; and "candles:marks" with
+// the reader's own trades. Prices come as whole ticks, and volumes as whole lots.
 
 /* global LightweightCharts */
 
-export class Chart {
+export const candles = {
+  mounted() {
+    const chart = new Chart(this.el, () => this.tell());
+    let shown = {}; // what the last init said
+    const ours = (o) => o.symbol === shown.symbol && (o.interval ?? shown.interval) === shown.interval;
+    this.tell = () => legend(chart, shown);
+    this.repaint = () => chart.paint();
+    addEventListener("exchange:theme", this.repaint);
+    this.handle("candles:init", (init) => {
+      const keep = ours(init);
+      shown = init;
+      chart.show(init, keep);
+      this.tell();
+    });
+    this.handle("candle", (c) => {
+      if (!ours(c)) return;
+      chart.update(c.bar);
+      this.tell();
+    });
+    this.handle("candles:marks", (m) => ours(m) && chart.mark(m.marks));
+    this.chart = chart;
+  },
+  destroyed() {
+    removeEventListener("exchange:theme", this.repaint);
+    this.chart.chart.remove();
+  },
+};
+
+function legend(chart, { price = 0, quantity = 0 }) {
+  const b = chart.hovered ?? chart.latest();
+  document.getElementById("chart-empty").hidden = b !== null;
+  const places = (v, n) => v.toLocaleString("en", { minimumFractionDigits: n, maximumFractionDigits: n });
+  const direction = b?.close < b?.open ? "down" : "up";
+  const parts = b ? [["O", b.open], ["H", b.high], ["L", b.low], ["C", b.close], ["V", b.volume]] : [];
+  document.getElementById("legend").replaceChildren(...parts.flatMap(([k, v]) => {
+    const e = document.createElement("b");
+    e.textContent = places(v, k === "V" ? quantity : price);
+    e.className = k === "V" ? "" : direction;
+    return [k + " ", e];
+  }));
+}
+
+class Chart {
   constructor(element, onhover) {
-    this.element = element;
-    this.bars = new Map(); // by time, for the legend
+    this.bars = new Map(); // by time
+    this.hovered = null; // the bar under the mouse
+    this.marks = [];
     this.chart = LightweightCharts.createChart(element, {
       autoSize: true,
       layout: { attributionLogo: false, fontSize: 11, fontFamily: getComputedStyle(document.body).fontFamily },
@@ -29,7 +74,11 @@ export class Chart {
     });
     this.volume.priceScale().applyOptions({ scaleMargins: { top: 0.82, bottom: 0 } });
     this.candles = this.chart.addSeries(LightweightCharts.CandlestickSeries, { borderVisible: false });
-    this.chart.subscribeCrosshairMove((p) => onhover(this.bars.get(p.time) ?? null));
+    this.markers = LightweightCharts.createSeriesMarkers(this.candles, []);
+    this.chart.subscribeCrosshairMove((p) => {
+      this.hovered = this.bars.get(p.time) ?? null;
+      onhover();
+    });
     this.paint();
   }
 
@@ -39,6 +88,7 @@ export class Chart {
     const c = (name) => css.getPropertyValue(name).trim();
     this.up = c("--up");
     this.down = c("--down");
+    this.accent = c("--accent");
     this.chart.applyOptions({
       layout: { background: { color: "transparent" }, textColor: c("--dim") },
       grid: { vertLines: { color: c("--line") }, horzLines: { color: c("--line") } },
@@ -51,17 +101,19 @@ export class Chart {
     });
     this.candles.applyOptions({ upColor: this.up, downColor: this.down, wickUpColor: this.up, wickDownColor: this.down });
     if (this.bars.size) this.volume.setData([...this.bars.values()].map((b) => this.column(b)));
+    this.mark(this.marks);
   }
 
-  // show replaces everything. keep leaves the user's view where it is.
-  show(candles, decimals, keep) {
-    this.candles.applyOptions({ priceFormat: { type: "price", precision: decimals, minMove: 10 ** -decimals } });
-    const format = new Intl.NumberFormat("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+  // show replaces everything. keep leaves the reader's view where it is.
+  show({ bars, marks, price, quantity }, keep) {
+    this.scale = { price: 10 ** price, quantity: 10 ** quantity };
+    this.candles.applyOptions({ priceFormat: { type: "price", precision: price, minMove: 10 ** -price } });
+    const format = new Intl.NumberFormat("en", { minimumFractionDigits: price, maximumFractionDigits: price });
     this.chart.applyOptions({ localization: { priceFormatter: (p) => format.format(p) } });
-    const bars = candles.map(bar);
-    this.bars = new Map(bars.map((b) => [b.time, b]));
-    this.candles.setData(bars);
-    this.volume.setData(bars.map((b) => this.column(b)));
+    this.bars = new Map(bars.map((b) => [b[0], this.bar(b)]));
+    this.candles.setData([...this.bars.values()]);
+    this.volume.setData([...this.bars.values()].map((b) => this.column(b)));
+    this.mark(marks);
     if (!keep) {
       this.chart.priceScale("right").applyOptions({ autoScale: true });
       this.chart.timeScale().resetTimeScale();
@@ -69,26 +121,42 @@ export class Chart {
     }
   }
 
-  // update adds candles or replaces the latest.
-  update(candles) {
-    for (const b of candles.map(bar)) {
-      this.bars.set(b.time, b);
-      this.candles.update(b);
-      this.volume.update(this.column(b));
+  // update adds a candle or replaces the latest.
+  update(values) {
+    const b = this.bar(values);
+    const isFirst = !this.bars.size;
+    this.bars.set(b.time, b);
+    this.candles.update(b);
+    this.volume.update(this.column(b));
+    if (isFirst) this.chart.timeScale().scrollToRealTime();
+  }
+
+  // mark shows the reader's own trades at the candles that have them: one arrow each way.
+  mark(marks) {
+    this.marks = marks;
+    const times = [...this.bars.keys()];
+    const at = new Map();
+    for (const [time, side] of marks) {
+      const bar = times.findLast((t) => t <= time);
+      if (bar !== undefined) at.set(`${bar} ${side}`, { time: bar, side });
     }
+    this.markers.setMarkers([...at.values()].sort((a, b) => a.time - b.time).map(({ time, side }) => side > 0
+      ? { time, position: "belowBar", shape: "arrowUp", color: this.accent }
+      : { time, position: "aboveBar", shape: "arrowDown", color: this.accent }));
   }
 
   latest() {
     return [...this.bars.values()].at(-1) ?? null;
   }
 
+  bar([time, open, high, low, close, volume]) {
+    const { price, quantity } = this.scale;
+    return { time, open: open / price, high: high / price, low: low / price, close: close / price, volume: volume / quantity };
+  }
+
   column(b) {
     return { time: b.time, value: b.volume, color: (b.close < b.open ? this.down : this.up) + "55" };
   }
-}
-
-function bar([start, open, high, low, close, volume]) {
-  return { time: start / 1000, open: +open, high: +high, low: +low, close: +close, volume: +volume };
 }
 
 function stamp(t, options) {
