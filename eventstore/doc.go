@@ -31,8 +31,10 @@
 // Sequences ([Store.ReadStream], [Store.ReadAll]) end at the present head.
 // [Store.Follow] goes on with what is appended. [Subscribe] delivers on a
 // channel, through a selector and a mapper, for callers that must select among
-// several things. None loses an event: a subscriber that falls behind is fed
-// from the store until it has caught up.
+// several things. [Store.Consume] delivers what must be acknowledged, to members
+// in any number of processes that share the work; the store remembers how far
+// they are. None loses an event: a subscriber that falls behind is fed from the
+// store until it has caught up.
 //
 // # Types
 //
