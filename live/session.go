@@ -154,7 +154,7 @@ func (s *session) loop() {
 			return
 		}
 		// What else is there already is done before a frame is made of it.
-		for n := 1; n < mailboxSize && !s.over && s.next(); n++ {
+		for n := 1; n < mailboxSize && !s.over && s.ctx.Err() == nil && s.next(); n++ {
 		}
 		s.flush()
 	}
