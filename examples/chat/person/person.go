@@ -47,9 +47,9 @@ var (
 	ErrTooSoon = errors.New("you have just changed your name; wait a few seconds")
 )
 
-// ID returns the id of the person whose browser has a session. The session cannot be had from it.
-func ID(session string) string {
-	sum := sha256.Sum256([]byte("chat person\n" + session))
+// ID returns the id of the person whose browser keeps a secret. The secret cannot be had from it.
+func ID(secret string) string {
+	sum := sha256.Sum256([]byte("chat person\n" + secret))
 	return strings.ToLower(base32.StdEncoding.EncodeToString(sum[:10]))
 }
 
