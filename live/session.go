@@ -154,7 +154,7 @@ func (s *session) loop() {
 			return
 		}
 		// What else is there already is done before a frame is made of it.
-		for n := 1; n < mailboxSize && !s.over && s.ctx.Err() == nil && s.next(); n++ {
+		for n := 1; n < mailboxSize && !s.over && s.next(); n++ {
 		}
 		s.flush()
 	}
@@ -396,7 +396,7 @@ func (s *session) event(m *wire.Message) {
 
 // do runs a func of the view, if its page is still there.
 func (s *session) do(j job) {
-	if s.instance == nil || j.ctx != s.c {
+	if s.instance == nil || j.ctx != s.c || j.ctx.Err() != nil {
 		return
 	}
 	s.moves = 0
