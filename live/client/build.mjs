@@ -3,10 +3,11 @@
 import { build } from "esbuild";
 import { readFile, writeFile } from "node:fs/promises";
 import { gzipSync } from "node:zlib";
+import { minify } from "terser";
 
 const here = (name) => new URL(name, import.meta.url);
 
-const banner = "/* levada, Apache-2.0; in it the core of idiomorph 0.8.0, 0BSD */";
+const banner = "/* levada, Apache-2.0; idiomorph 0.8.0, 0BSD */";
 
 // Of idiomorph only the matching of old nodes with new ones is taken. Merging of heads, parsing of strings, options
 // and the values of fields, which src/patch.ts takes care of, are cut out. The cuts are made in the source of exactly one
@@ -33,6 +34,7 @@ const functions = {
   syncBooleanAttribute: null,
   ignoreAttribute: null,
   ignoreValueOfActiveElement: null,
+  moveBefore: null,
   withHeadBlocking: null,
   handleHeadElement: null,
 };
@@ -49,6 +51,8 @@ const texts = [
   [/node: \(value\) =>[^]*?"number",/, ""],
   [/document: \(value\) =>[^]*?DOCUMENT_NODE,/, ""],
   [/value instanceof Element \|\| (value\?\.nodeType) === Node\.ELEMENT_NODE/, "$1 === 1"],
+  [/moveBefore(\(ctx\.pantry, node, null\))/, "ctx.move$1"],
+  [/moveBefore(\(parentNode, target, after\))/, "ctx.move$1"],
   // options
   [/const defaults = \{[^]*?\n {2}\};\n/, ""],
   [/const noOp = \(\) => \{\};/, ""],
@@ -98,12 +102,13 @@ const { outputFiles } = await build({
   charset: "utf8",
   legalComments: "none",
   // Names of idiomorph's, and ours that are in no object of a page.
-  mangleProps: /^(activeElementAndParents|beforeNodeMorphed|idMap|pantry|persistentIds|elt|templateElement|element)$/,
-  banner: { js: banner },
+  mangleProps: /^(activeElementAndParents|beforeNodeMorphed|idMap|pantry|persistentIds|elt|templateElement|element|undo|next|timer|run|up|row|scope|version|apply)$/,
   plugins: [core],
   write: false,
 });
-const code = outputFiles[0].text;
+// Terser takes out a twentieth of what esbuild leaves.
+const small = await minify(outputFiles[0].text, { ecma: 2020, compress: { passes: 3 }, format: { preamble: banner, comments: false } });
+const code = small.code + "\n";
 const file = here("client.js");
 if (process.argv.includes("--check")) {
   if ((await readFile(file, "utf8")) !== code) {

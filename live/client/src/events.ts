@@ -2,7 +2,7 @@
 
 import { changes, isUsed, unuse, use, values } from "./forms";
 import { lock, locks } from "./locks";
-import { all, attr, root } from "./page";
+import { all, attr, isPlain, root } from "./page";
 import { hasJoined, isConnected, send } from "./socket";
 
 type Timer = { timer: ReturnType<typeof setTimeout>; run?: (() => void) | 0 };
@@ -92,7 +92,7 @@ export const bind = () => {
     const el = bound(e, "click");
     if (!el) return;
     if (el.localName === "a") {
-      if (e.ctrlKey || e.metaKey || e.shiftKey || e.altKey) return;
+      if (!isPlain(e)) return;
       e.preventDefault();
     }
     pace(el, "click", () => locks.has(el) || push(el, attr(el, "click")!, "click", valuesOf(el)));

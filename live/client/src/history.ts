@@ -1,10 +1,12 @@
 // Links within the application, and the history of the browser.
 
-import { attr, emit, root } from "./page";
+import { attr, emit, isPlain, root } from "./page";
 import { isConnected, send, wait } from "./socket";
 
+const here = () => location.href.split("#")[0];
+
 /** The URL that the server knows of, without its fragment. */
-let known = location.href.split("#")[0];
+let known = here();
 
 const scroll = (y?: number) => {
   const target = y === undefined && location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
@@ -16,11 +18,11 @@ const scroll = (y?: number) => {
 export const go = (url: string, isReplace: unknown) => {
   const to = new URL(url, location.href).href;
   history[isReplace || to === location.href ? "replaceState" : "pushState"]({}, "", to);
-  known = to.split("#")[0];
+  known = here();
 };
 
 const follow = (kind: "patch" | "navigate", after: () => void) => {
-  known = location.href.split("#")[0];
+  known = here();
   const done = () => {
     emit("page-loading-stop", { kind });
     after();
@@ -28,7 +30,7 @@ const follow = (kind: "patch" | "navigate", after: () => void) => {
   const ref = send(kind[0], location.href);
   if (!ref) return; // the next join tells the URL
   emit("page-loading-start", { kind });
-  wait(ref, done, done);
+  wait(ref, done);
 };
 
 export const bind = () => {
@@ -47,13 +49,12 @@ export const bind = () => {
   addEventListener("popstate", (e) => {
     clearTimeout(saving);
     const y = e.state?.live;
-    if (location.href.split("#")[0] === known) scroll(y);
+    if (here() === known) scroll(y);
     else follow("patch", () => scroll(y));
   });
   addEventListener("click", (e) => {
     const link = (e.target as Element).closest?.<HTMLAnchorElement>("a[live-patch],a[live-navigate]");
-    if (!link || !root.contains(link) || e.defaultPrevented || !isConnected()) return;
-    if (e.button || e.ctrlKey || e.metaKey || e.shiftKey || e.altKey) return;
+    if (!link || !root.contains(link) || e.defaultPrevented || !isConnected() || !isPlain(e)) return;
     if (link.origin !== location.origin || (link.target && link.target !== "_self") || link.hasAttribute("download")) return;
     e.preventDefault();
     save();

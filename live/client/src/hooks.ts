@@ -1,11 +1,10 @@
 // Hooks: scripts of the page that live with an element.
 
-import { all, attr, emit, guard } from "./page";
 import { push } from "./events";
+import { all, attr, on } from "./page";
 import { wait } from "./socket";
 
 type Callback = "mounted" | "beforeUpdate" | "updated" | "destroyed" | "disconnected" | "reconnected";
-type Handler = (payload: any) => void;
 
 export type Definition = { [name in Callback]?: () => void } & { [name: string]: unknown };
 
@@ -16,25 +15,15 @@ interface Hook {
 
 export const definitions: Record<string, Definition> = {};
 const hooks = new Map<Element, Hook>();
-const forgets = new WeakMap<Hook, (() => void)[]>();
+const offs = new WeakMap<Hook, (() => void)[]>();
 const touched = new Set<Hook>();
-const handlers = new Map<string, Set<Handler>>();
 
-const call = (hook: Hook, name: Callback) => guard(() => hook[name]?.());
-
-/** Calls fn for each event of that name that the server pushes, until the function that it returns is called. */
-export const on = (name: string, fn: Handler) => {
-  const set = handlers.get(name) || new Set();
-  handlers.set(name, set.add(fn));
-  return () => {
-    set.delete(fn);
-  };
-};
-
-export const hand = (events: [string, unknown][] = []) => {
-  for (const [name, payload] of events) {
-    for (const fn of [...(handlers.get(name) || [])]) guard(() => fn(payload));
-    emit(name, payload);
+/** Runs what the author of the page wrote. Its errors are reported and never end the session. */
+const call = (hook: Hook, name: Callback) => {
+  try {
+    hook[name]?.();
+  } catch (e) {
+    console.error(e);
   }
 };
 
@@ -42,28 +31,30 @@ const mount = (el: Element) => {
   const definition = definitions[attr(el, "hook")!];
   if (!definition || hooks.has(el)) return;
   const hook: Hook = Object.create(definition);
-  const offs: (() => void)[] = [];
+  const mine: (() => void)[] = [];
   hook.el = el;
   hook.push = (name: string, payload: unknown, reply?: (value: any) => void) => {
-    const answer = new Promise((done, fail) => wait(push(el, name, "hook", payload ?? null), done, fail));
+    const answer = new Promise((done, fail) =>
+      wait(push(el, name, "hook", payload ?? null), (value, isLost) =>
+        isLost ? fail(Error("live: disconnected")) : done(value),
+      ),
+    );
     answer.then(reply, () => {}); // who does not wait for the answer need not care that it never came
     return answer;
   };
-  hook.handle = (name: string, fn: Handler) => offs.push(on(name, fn));
-  forgets.set(hook, offs);
+  hook.handle = (name: string, fn: (payload: any) => void) => mine.push(on(name, fn));
+  offs.set(hook, mine);
   hooks.set(el, hook);
   call(hook, "mounted");
 };
 
 /** Says that el is about to change: itself, or when it is not exact, something inside it. */
-export const touch = (el: Element, exact?: boolean) => {
-  const about = (hook?: Hook) => {
-    if (!hook || touched.has(hook)) return;
-    touched.add(hook);
-    call(hook, "beforeUpdate");
-  };
-  if (exact) about(hooks.get(el));
-  else for (const hook of hooks.values()) if (hook.el.contains(el)) about(hook);
+export const touch = (el: Element, isExact?: boolean) => {
+  for (const hook of hooks.values())
+    if (!touched.has(hook) && (isExact ? hook.el === el : hook.el.contains(el))) {
+      touched.add(hook);
+      call(hook, "beforeUpdate");
+    }
 };
 
 /** Lets the hooks know what became of their elements. */
@@ -71,7 +62,7 @@ export const settle = () => {
   for (const [el, hook] of hooks)
     if (!el.isConnected) {
       hooks.delete(el);
-      for (const off of forgets.get(hook)!) off();
+      for (const off of offs.get(hook)!) off();
       call(hook, "destroyed");
     }
   for (const hook of touched) {

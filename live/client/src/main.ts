@@ -2,8 +2,8 @@
 
 import { bind as bindEvents } from "./events";
 import { bind as bindHistory } from "./history";
-import { type Definition, definitions, on, settle } from "./hooks";
-import { kept, root, setRoot } from "./page";
+import { type Definition, definitions, settle } from "./hooks";
+import { kept, on, root, setRoot } from "./page";
 import { isConnected, params, start } from "./socket";
 import { receive } from "./view";
 
@@ -13,7 +13,7 @@ import { receive } from "./view";
     definitions[name] = definition;
     if (root) settle();
   },
-  /** Calls fn with each payload that the server pushes as name, until the returned function is called. */
+  /** Calls fn with each payload that the server pushes as name, until the function that it returns is called. */
   on,
   /** Logs all frames to the console, for as long as the tab lives. */
   debug: (isOn: boolean) => kept("debug", isOn ? 1 : ""),

@@ -7,26 +7,24 @@ export const setRoot = (el: HTMLElement) => {
   root = el;
 };
 
-/** Dispatches `live:NAME` on window, for scripts that are no hooks. */
+/** Dispatches `live:NAME` on window. */
 export const emit = (name: string, detail?: unknown) => {
   dispatchEvent(new CustomEvent("live:" + name, { detail }));
 };
 
-/** Runs what the author of the page wrote. Its errors are reported and never end the session. */
-export const guard = <T>(run: () => T): T | undefined => {
-  try {
-    return run();
-  } catch (e) {
-    console.error(e);
-    return undefined;
-  }
+/** Calls fn with what comes with each event `live:NAME`, until the function that it returns is called. */
+export const on = (name: string, fn: (detail: any) => void) => {
+  const listener = (e: any) => fn(e.detail);
+  addEventListener("live:" + name, listener);
+  return () => removeEventListener("live:" + name, listener);
 };
+
+/** Whether a click of a link is to be followed in this page. */
+export const isPlain = (e: MouseEvent) => !(e.button || e.ctrlKey || e.metaKey || e.shiftKey || e.altKey);
 
 export const byId = (id: string) => document.getElementById(id);
 
-export const all = <E extends Element>(selector: string, from: ParentNode = root) => [
-  ...from.querySelectorAll<E>(selector),
-];
+export const all = <E extends Element>(selector: string) => [...root.querySelectorAll<E>(selector)];
 
 /** The value of the attribute `live-NAME`. */
 export const attr = (el: Element, name: string) => el.getAttribute("live-" + name);

@@ -66,12 +66,6 @@ const isText = (el: Field) =>
   el.localName === "textarea" ||
   (el.localName === "input" && !/^(checkbox|radio|button|submit|reset|image|file)$/.test(el.type));
 
-const pairs = [
-  ["defaultValue", "value"],
-  ["defaultChecked", "checked"],
-  ["defaultSelected", "selected"],
-] as const;
-
 const beforeNodeMorphed = (before: Node, after: Node) => {
   if (before.nodeType !== 1) return true;
   const old = before as Field;
@@ -106,8 +100,10 @@ const beforeNodeMorphed = (before: Node, after: Node) => {
   }
   // What the user typed or chose stays until the server renders something else than before.
   if (old.type !== "file")
-    for (const [rendered, shown] of pairs)
-      if (rendered in old && (anew || old[rendered] !== neu[rendered])) (old as any)[shown] = neu[rendered];
+    for (const name of ["Value", "Checked", "Selected"] as const) {
+      const rendered = `default${name}` as const;
+      if (rendered in old && (anew || old[rendered] !== neu[rendered])) (old as any)[name.toLowerCase()] = neu[rendered];
+    }
   return true;
 };
 
@@ -118,7 +114,7 @@ export const drawn = (el: Element, neu: Element, isSent = false, isAnew = false)
   anew = isAnew;
   touch(el);
   withFocus(() => {
-    if (el.localName === neu.localName) Idiomorph.morph(el, neu, { beforeNodeMorphed } as any);
+    if (el.localName === neu.localName) Idiomorph.morph(el, neu, { beforeNodeMorphed, move } as any);
     else el.replaceWith(neu);
   });
 };

@@ -5,7 +5,7 @@ import { unlock } from "./locks";
 import { emit, kept, root, toggle } from "./page";
 import { forget } from "./tree";
 
-type Wait = [done: (value?: unknown) => void, fail: (why: Error) => void];
+type Wait = (value?: unknown, isLost?: boolean) => void;
 
 /** What the page wants to tell when it joins. */
 export const params: { value: any } = { value: {} };
@@ -52,19 +52,17 @@ export const send = (kind: string, ...args: unknown[]): number => {
   return ref;
 };
 
-/** Has done called when ref is, or fail when the connection ends before that, or there is none. */
-export const wait = (ref: number, done: Wait[0], fail: Wait[1]) => {
-  if (ref) waits.set(ref, [done, fail]);
-  else unanswered(fail);
+/** Has done called when ref is done, or when the connection is lost before that, as it is when ref is 0. */
+export const wait = (ref: number, done: Wait) => {
+  if (ref) waits.set(ref, done);
+  else done(0, true);
 };
 
-const unanswered = (fail: Wait[1]) => fail(Error("live: disconnected"));
-
 /** Ends the wait for ref. */
-export const settleRef = (ref: number, value?: unknown) => {
-  const found = waits.get(ref);
+export const settleRef = (ref: number, value?: unknown, isLost?: boolean) => {
+  const done = waits.get(ref);
   waits.delete(ref);
-  found?.[0](value);
+  done?.(value, isLost);
 };
 
 const join = () => {
@@ -150,9 +148,7 @@ const lost = (code?: number) => {
   queue = [];
   unlock();
   forget();
-  const waited = [...waits.values()];
-  waits.clear();
-  for (const wait of waited) unanswered(wait[1]);
+  for (const ref of [...waits.keys()]) settleRef(ref, 0, true);
   toggle("connected", false);
   toggle("error", true);
   if (wasUp) callAll("disconnected");

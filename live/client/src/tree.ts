@@ -57,7 +57,7 @@ export const newTree = (host: () => Element | undefined) => {
   const rows = (group: Group): string =>
     group ? (group.slice(1) as Row[]).map((row) => html(group[0], row)).join("") : "";
 
-  const isKeyed = ([, shape]: Body) => (Array.isArray(shape) ? shape[0] : shape) === 1;
+  const isKeyed = ([, shape]: Body) => [shape].flat()[0] === 1;
 
   /** The innermost place that holds a slot of a row which is at place. */
   const inside = (place: Place, body: number, row: Row, slot: number) => {
@@ -128,7 +128,7 @@ export const newTree = (host: () => Element | undefined) => {
           if (last) last = el;
         }
     };
-    const run = (from: number, n = 1) => Array.from({ length: n }, (_, i) => from + i);
+    const run = (from: number, n = 1) => [...Array(n).keys()].map((i) => from + i);
     for (const [op, ...args] of ops) {
       const [at, to] = args;
       if (op === 0) {

@@ -1,7 +1,7 @@
 // What the server says: views, updates, regions.
 
 import { recover } from "./events";
-import { callAll, hand, settle } from "./hooks";
+import { callAll, settle } from "./hooks";
 import { unlock } from "./locks";
 import { all, attr, emit, root } from "./page";
 import { go } from "./history";
@@ -47,6 +47,10 @@ const finish = () => {
     leave();
     HTMLFormElement.prototype.submit.call(form);
   }
+};
+
+const hand = (events: [string, unknown][] = []) => {
+  for (const event of events) emit(...event);
 };
 
 const update = (body: Body, refs: number[], anew?: boolean, before?: (page: Element) => void) => {
