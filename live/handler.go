@@ -13,6 +13,8 @@ import (
 	"net/url"
 	"runtime/debug"
 	"time"
+
+	"github.com/levada-go/levada/live/internal/wire"
 )
 
 // page is a View[S] without its type parameter: what a Site routes to.
@@ -173,10 +175,18 @@ func (c *Ctx) panicked(value any, stack []byte) error {
 	if f := c.site.options.Trace.Panicked; f != nil {
 		f(c.pattern, value, stack)
 	}
-	if err, ok := value.(error); ok {
-		return fmt.Errorf("live: panic: %w", err)
+	err, ok := value.(error)
+	if ok {
+		err = fmt.Errorf("live: panic: %w", err)
+	} else {
+		err = fmt.Errorf("live: panic: %v", value)
 	}
-	return fmt.Errorf("live: panic: %v", value)
+	if c.session != nil {
+		if w, ok := c.session.conn.(wire.Witness); ok {
+			w.Panicked(err)
+		}
+	}
+	return err
 }
 
 // end ends the ctx and what works for it, and leaves the page.

@@ -379,6 +379,9 @@ func (s *session) event(m *wire.Message) {
 	switch {
 	case errors.Is(err, errNoEvent):
 		s.site.log.Debug("live: the view has no such event", slog.String("pattern", s.c.pattern), slog.String("event", in.event))
+		if w, ok := s.conn.(wire.Witness); ok {
+			w.Unknown(in.event)
+		}
 	case isPanic(err):
 		s.broken()
 		return

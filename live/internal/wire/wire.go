@@ -24,6 +24,15 @@ type Observer interface {
 	Rendered(html []byte)
 }
 
+// Witness is a Conn that wants to know of what is wrong with a view and not with the user.
+type Witness interface {
+	Conn
+	// Unknown is called when an event came that the view does not know.
+	Unknown(event string)
+	// Panicked is called when a func of the view panicked, with what is logged.
+	Panicked(err error)
+}
+
 // Shared is a frame that many connections send. Prepared holds what a transport made of Bytes.
 type Shared struct {
 	Bytes    []byte
