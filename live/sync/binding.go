@@ -367,7 +367,7 @@ func flow[K comparable, V any](p *page, stream streamer[V], src *Source[K, V], i
 func listed[K comparable, V any](p *page, field any, src *Source[K, V], fill func([]V), step func(*list[K, V]) bool) *Binding {
 	b := &Binding{p: p, field: field}
 	if src.c.All == nil {
-		b.fail(errors.New("sync: the source has no list: All and Compare are not set"))
+		b.fail(errNoList)
 		b.ended.Store(true)
 		return b
 	}
@@ -377,14 +377,7 @@ func listed[K comparable, V any](p *page, field any, src *Source[K, V], fill fun
 			if err != nil {
 				return false, err
 			}
-			var l list[K, V]
-			l.node = &node[V]{}
-			changes := make(map[K]change[V], len(m))
-			for key, v := range m {
-				changes[key] = change[V]{v, true}
-			}
-			l.apply(changes, src.c.Compare, src.c.Equal)
-			fill(l.items)
+			fill(src.c.sorted(m))
 			return true, nil
 		})
 		return b

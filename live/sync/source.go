@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/levada-go/levada/eventstore"
@@ -93,6 +95,22 @@ func (s *Source[K, V]) Get(ctx context.Context, key K) (v V, ok bool, err error)
 	m, err := s.c.read(ctx, []K{key})
 	v, ok = m[key]
 	return v, ok, err
+}
+
+// All returns all values as they are now, in order. It fails for a source that has no list.
+func (s *Source[K, V]) All(ctx context.Context) ([]V, error) {
+	if s.c.All == nil {
+		return nil, errNoList
+	}
+	m, err := s.c.read(ctx, nil)
+	return s.c.sorted(m), err
+}
+
+var errNoList = errors.New("sync: the source has no list: All and Compare are not set")
+
+// sorted returns the values of a list in order.
+func (c *Config[K, V]) sorted(m map[K]V) []V {
+	return slices.SortedStableFunc(maps.Values(m), c.Compare)
 }
 
 // read is Read without what the model's position is good for.

@@ -1,0 +1,134 @@
+package web
+
+import (
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"html/template"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"path"
+	"time"
+
+	"github.com/levada-go/levada/examples/quotes/quote"
+	"github.com/levada-go/levada/examples/quotes/shelf"
+	"github.com/levada-go/levada/live"
+	"github.com/levada-go/levada/presence"
+)
+
+//go:embed assets templates
+var files embed.FS
+
+// A Site is the pages. It is an http.Handler.
+type Site struct {
+	Live     *live.Site
+	shelf    *shelf.Shelf
+	presence *presence.Presence
+	mux      *http.ServeMux
+}
+
+// New returns the pages of a shelf. A nil log is slog.Default.
+func New(s *shelf.Shelf, log *slog.Logger) (*Site, error) {
+	who, err := presence.New(&presence.Options{Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	site := &Site{shelf: s, presence: who, mux: http.NewServeMux()}
+	site.Live, err = live.NewSite(&live.Options{Layout: load("layout.html"), Explain: explain, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	live.Handle(site.Live, "/{$}", site.home())
+	live.Handle(site.Live, "/admin", site.admin())
+	site.mux.Handle("GET /assets/", assets())
+	site.mux.Handle("/", site.Live)
+	return site, nil
+}
+
+// The pages load nothing from elsewhere and run no script but the embedded ones.
+const policy = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+
+func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Security-Policy", policy)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	s.mux.ServeHTTP(w, r)
+}
+
+// Shutdown ends all pages.
+func (s *Site) Shutdown(ctx context.Context) error {
+	return errors.Join(s.Live.Shutdown(ctx, time.Second), s.presence.Close())
+}
+
+// explain says what users are told of an error.
+func explain(err error) string {
+	for _, e := range []error{quote.ErrGone, quote.ErrTaken, quote.ErrNoQuote} {
+		if errors.Is(err, e) {
+			return "Sorry, " + e.Error() + "."
+		}
+	}
+	return ""
+}
+
+// load returns a template with what templates may call.
+func load(name string) *template.Template {
+	return template.Must(template.New(name).Funcs(template.FuncMap{
+		"utc":   func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04:05") },
+		"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"clock": func(t time.Time) string { return t.UTC().Format("2 Jan, 15:04") },
+		"asset": func(name string) string { return "/assets/" + name + "?" + tags["assets/"+name] },
+	}).ParseFS(files, "templates/"+name))
+}
+
+// tags tell versions of the embedded files apart.
+var tags = func() map[string]string {
+	tags := map[string]string{}
+	fs.WalkDir(files, "assets", func(name string, e fs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() {
+			data, _ := files.ReadFile(name) // it is embedded
+			sum := sha256.Sum256(data)
+			tags[name] = hex.EncodeToString(sum[:6])
+		}
+		return nil
+	})
+	return tags
+}()
+
+var contentTypes = map[string]string{
+	".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
+}
+
+// assets serves the embedded files. Their URLs change with them.
+func assets() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := r.URL.Path[1:]
+		tag, ok := tags[name]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		cache := "no-cache"
+		if r.URL.RawQuery == tag {
+			cache = "public, max-age=31536000, immutable"
+		}
+		w.Header().Set("Cache-Control", cache)
+		w.Header().Set("ETag", `"`+tag+`"`)
+		w.Header().Set("Content-Type", contentTypes[path.Ext(name)])
+		http.ServeFileFS(w, r, files, name)
+	})
+}
+
+// A name is what a browser is called: the same for all its pages, and no hint at the secret it follows from.
+func nameOf(session string) string {
+	sum := sha256.Sum256([]byte("quotes " + session))
+	n := binary.BigEndian.Uint32(sum[:])
+	return moods[n%uint32(len(moods))] + " " + animals[n/64%uint32(len(animals))]
+}
+
+var (
+	moods   = []string{"quiet", "brave", "merry", "keen", "gentle", "sly", "calm", "bright", "proud", "swift", "witty", "kind", "curious", "sunny", "patient", "bold"}
+	animals = []string{"otter", "heron", "lynx", "badger", "finch", "marten", "owl", "hare", "robin", "fox", "beaver", "swan", "newt", "wren", "stoat", "crane"}
+)
