@@ -61,10 +61,11 @@ const bound = (e: Event, name: string) => {
   return el && root.contains(el) ? el : null;
 };
 
-const valuesOf = (el: any, more: Record<string, string> = {}) => {
-  const out = more;
-  if (el.value && typeof el.value === "string" && !(/^(checkbox|radio)$/.test(el.type) && !el.checked))
-    out.value = el.value;
+/** Whether what el has as its value counts. */
+const isOn = (el: any) => el.checked || !/^(checkbox|radio)$/.test(el.type);
+
+const valuesOf = (el: any, out: Record<string, string> = {}) => {
+  if (el.value && typeof el.value === "string" && isOn(el)) out.value = el.value;
   for (const { name, value } of el.attributes) if (name.startsWith("live-value-")) out[name.slice(11)] = value;
   return out;
 };
@@ -86,6 +87,11 @@ export const bind = () => {
   const on = (type: string, fn: (e: any) => void) => addEventListener(type, fn);
 
   on("click", (e: MouseEvent) => {
+    const asking = bound(e, "confirm");
+    if (asking && !confirm(attr(asking, "confirm")!)) {
+      e.preventDefault();
+      return e.stopImmediatePropagation();
+    }
     for (const el of all("[live-click-away]"))
       if (!el.contains(e.target as Node) && (el as any).checkVisibility?.() !== false)
         pace(el, "away", () => push(null, attr(el, "click-away")!, "click", valuesOf(el)));
@@ -121,15 +127,15 @@ export const bind = () => {
     for (const other of form?.elements || []) if (other !== field) flush(other);
     const name = attr(field, "change") ?? (form && attr(form, "change"));
     if (!name) return;
-    pace(
-      field,
-      "change",
-      () =>
-        form
-          ? change(form, name, field.name, field)
-          : push(field, name, "change", "" + new URLSearchParams({ [field.name]: field.value, _target: field.name })),
-      form || field,
-    );
+    const send = () => {
+      if (form) change(form, name, field.name, field);
+      else {
+        const value = new URLSearchParams({ _target: field.name });
+        if (isOn(field)) value.append(field.name, field.value);
+        push(field, name, "change", "" + value);
+      }
+    };
+    pace(field, "change", send, form || field);
   });
 
   on("reset", (e: Event) => {

@@ -14,7 +14,10 @@ const scroll = (y?: number) => {
   else scrollTo(0, y || 0);
 };
 
-/** Goes to url by itself, as the server wants. */
+/** What the user followed last, by its ref. */
+export let followed = 0;
+
+/** Makes url that of the page. */
 export const go = (url: string, isReplace: unknown) => {
   const to = new URL(url, location.href).href;
   history[isReplace || to === location.href ? "replaceState" : "pushState"]({}, "", to);
@@ -27,10 +30,10 @@ const follow = (kind: "patch" | "navigate", after: () => void) => {
     emit("page-loading-stop", { kind });
     after();
   };
-  const ref = send(kind[0], location.href);
-  if (!ref) return; // the next join tells the URL
+  followed = send(kind[0], location.href);
+  if (!followed) return; // the next join tells the URL
   emit("page-loading-start", { kind });
-  wait(ref, done);
+  wait(followed, done);
 };
 
 export const bind = () => {

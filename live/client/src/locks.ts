@@ -35,11 +35,14 @@ const disable = (el: HTMLButtonElement, lock: Lock) => {
   const text = attr(el, "disable-with");
   if (el.disabled || (text === null && el.type !== "submit" && el.localName !== "button")) return;
   const nodes = [...el.childNodes];
+  const active = document.activeElement;
   if (text) el.textContent = text;
   el.disabled = true;
   lock.undo.unshift(() => {
     if (text) el.replaceChildren(...nodes);
     el.disabled = false;
+    // An element loses the focus when it is disabled.
+    if (el === active && document.activeElement === document.body) el.focus();
   });
 };
 
@@ -51,7 +54,6 @@ export const lock = (el: Element, ref: number, kind: string, cause?: Element | n
   mark(el, lock, kind);
   if (cause) mark(cause, lock, kind);
   if (kind === "submit") {
-    const active = document.activeElement as HTMLElement;
     for (const field of (el as HTMLFormElement).elements as Iterable<any>) {
       disable(field, lock);
       if (field.readOnly === false) {
@@ -59,8 +61,6 @@ export const lock = (el: Element, ref: number, kind: string, cause?: Element | n
         lock.undo.unshift(() => (field.readOnly = false));
       }
     }
-    // A button loses the focus when it is disabled.
-    lock.undo.unshift(() => document.activeElement === active || (document.activeElement === document.body && active.focus()));
   } else if (attr(el, "disable-with") !== null) disable(el as HTMLButtonElement, lock);
 };
 

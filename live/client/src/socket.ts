@@ -43,13 +43,17 @@ export const send = (kind: string, ...args: unknown[]): number => {
   const frame = [++ref, kind, ...args];
   log("->", frame);
   ws.send(JSON.stringify(frame));
+  beat();
+  return ref;
+};
+
+const beat = () => {
   clearTimeout(beating);
   beating = setTimeout(() => {
     if (isUnheard) return lost();
     isUnheard = true;
     send("h");
   }, 3e4);
-  return ref;
 };
 
 /** Has done called when ref is done, or when the connection is lost before that, as it is when ref is 0. */
@@ -185,6 +189,8 @@ const connect = () => {
   socket.onclose = mine((e) => lost(e.code));
   const next = mine(() => {
     const text = queue.shift()!;
+    // Browsers slow down timers that start timers, in pages that are not seen. This one is started by an answer.
+    if (isUnheard) beat();
     isUnheard = false;
     try {
       const message = JSON.parse(text);

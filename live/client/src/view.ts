@@ -4,7 +4,7 @@ import { recover } from "./events";
 import { callAll, settle } from "./hooks";
 import { unlock } from "./locks";
 import { all, attr, emit, root } from "./page";
-import { go } from "./history";
+import { followed, go } from "./history";
 import { bye, leave, position, refresh, send, settleRef, welcome } from "./socket";
 import { catchUp, type Frame, newTree } from "./tree";
 
@@ -56,7 +56,8 @@ const hand = (events: [string, unknown][] = []) => {
 const update = (body: Body, refs: number[], anew?: boolean, before?: (page: Element) => void) => {
   hand(body.f);
   if (body.t !== undefined) document.title = body.t;
-  if (body.u) go(...body.u);
+  // Where the user went, or came, there is an entry of the history already.
+  if (body.u) go(body.u[0], body.u[1] || before || refs.includes(followed));
   if (body.v) position.value = body.v;
   if (body.d) apply(body.d, anew, before);
   for (const ref of refs) unlock(ref);

@@ -150,6 +150,22 @@ test("throttle of keys holds back only what repeats", () => {
   assert.equal(events(page).length, 1);
 });
 
+test("live-confirm asks first, whatever the click would do", () => {
+  const page = view(`<button id="a" live-click="x" live-confirm="Sure?"></button><form live-submit="s"><button id="b" live-confirm="Really?"></button></form><a id="l" href="/page?x" live-patch live-confirm="Go?">x</a>`);
+  const asked = [];
+  let answer = false;
+  page.window.confirm = (text) => {
+    asked.push(text);
+    return answer;
+  };
+  for (const id of ["#a", "#b", "#l"]) page.$(id).click();
+  assert.deepEqual(asked, ["Sure?", "Really?", "Go?"]);
+  assert.deepEqual(page.heard, []);
+  answer = true;
+  for (const id of ["#a", "#b", "#l"]) page.$(id).click();
+  assert.deepEqual(page.heard.map((f) => f[1]), ["e", "e", "p"]);
+});
+
 test("nothing is sent without a connection", () => {
   const page = view(`<button id="b" live-click="x"></button><form id="f" method="post" live-submit="s"></form>`);
   page.drop();

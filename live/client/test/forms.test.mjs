@@ -56,12 +56,16 @@ test("a reset is a change without a target after which all is untouched", () => 
 });
 
 test("a field may have a change of its own, with and without a form", () => {
-  const page = view(`<form live-change="c"><input name="a" live-change="own"></form><input id="b" name="b" live-change="alone">`);
+  const page = view(`<form live-change="c"><input name="a" live-change="own"></form><input id="b" name="b" live-change="alone"><input type="checkbox" id="k" name="k" live-change="box">`);
   page.type("[name=a]", "1");
   page.type("#b", "x y");
+  page.$("#k").click();
+  page.$("#k").click();
   assert.deepEqual(events(page), [
     ["own", "change", "a=1&_target=a"],
-    ["alone", "change", "b=x+y&_target=b"],
+    ["alone", "change", "_target=b&b=x+y"],
+    ["box", "change", "_target=k&k=on"],
+    ["box", "change", "_target=k"],
   ]);
 });
 

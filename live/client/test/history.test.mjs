@@ -113,6 +113,20 @@ test("the server may change the URL, with and without a new entry", () => {
   assert.equal(page.window.history.length, length + 1);
 });
 
+test("where the server sends a user on, the place he went to is no entry of its own", () => {
+  const page = view();
+  const length = page.window.history.length;
+  page.click("#p");
+  page.say(2, { u: ["/page?x=2", 0] });
+  assert.equal(page.window.location.search, "?x=2");
+  assert.equal(page.window.history.length, length + 1);
+  page.drop();
+  page.clock.tick(1000);
+  page.join([body(0, text)], ["", "a"], { u: ["/page?x=3", 0] });
+  assert.equal(page.window.location.search, "?x=3");
+  assert.equal(page.window.history.length, length + 1);
+});
+
 test("a patch that got lost with the connection is made up for by the join", () => {
   const page = view();
   page.click("#p");

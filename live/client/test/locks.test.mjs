@@ -142,6 +142,19 @@ test("disable-with of a click changes the text, or without text only disables", 
   assert.deepEqual(page.$$("button").map((b) => [b.disabled, b.textContent]), [[false, "Go"], [false, "Go"]]);
 });
 
+test("a button that is disabled for a while has the focus again after it", () => {
+  const page = view(`<form id="f" live-submit="s"><input name="a"><button id="b">ok</button></form>`, []);
+  page.$("#b").focus();
+  page.submit("#f", "#b");
+  page.$("#b").blur(); // as browsers do
+  page.say(2);
+  assert.equal(page.document.activeElement, page.$("#b"));
+  page.submit("#f", "#b");
+  page.$("[name=a]").focus();
+  page.say(3);
+  assert.equal(page.document.activeElement, page.$("[name=a]"));
+});
+
 test("when the connection is lost the locks open and show nothing that was held back", () => {
   const page = view(`<button id="b" live-click="go">{{0}}</button>`, ["0"]);
   page.click("#b");
