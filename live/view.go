@@ -29,7 +29,7 @@ type View[S any] struct {
 	Mount func(ctx *Ctx, s *S) error
 	// Params is called after Mount and whenever the URL changes within the view. Its error is like that of Mount.
 	Params func(ctx *Ctx, s *S) error
-	// Leave is called once when a page that Mount began without an error is gone. The ctx of the page has ended by then.
+	// Leave is called once when a page that Mount began without an error is gone, also one over HTTP. The ctx of the page has ended by then.
 	Leave func(s *S)
 
 	mu       sync.Mutex

@@ -135,7 +135,7 @@ type Observed struct {
 	Seen func(html []byte)
 }
 
-var _ wire.Observer = Observed{}
+var _ wire.Observer = (*Observed)(nil)
 
 // Rendered implements [wire.Observer].
-func (o Observed) Rendered(html []byte) { o.Seen(html) }
+func (o *Observed) Rendered(html []byte) { o.Seen(html) }
