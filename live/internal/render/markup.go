@@ -21,8 +21,6 @@ type markup struct {
 	split  *Template
 	lists  map[*parse.ListNode]int // the bodies
 	found  map[int]*finding        // by body
-	unsure map[string]bool         // templates that call themselves and leave elements open
-	again  bool                    // there is a new one
 	calls  []string                // the templates that are being followed
 	loops  map[string]bool         // the templates that call themselves
 	known  map[string]*visit       // by template and open elements
@@ -924,11 +922,8 @@ func (m *markup) call(s *state, v *visit, tracked bool, name string) {
 	if depth > 0 {
 		m.loops[base] = true
 	}
-	if m.unsure[base] {
-		s.lose("a template that calls itself and leaves elements open")
-	}
 	if depth > 1 {
-		return
+		return // nothing new can come of it; below, it is made sure that it leaves nothing open
 	}
 	key := fmt.Sprint(base, tracked, s.lost, s.in, len(m.ranges) > 0, m.calls, s.open())
 	if child, ok := m.known[key]; ok && s.in == inData {
@@ -941,13 +936,8 @@ func (m *markup) call(s *state, v *visit, tracked bool, name string) {
 	child := m.list(s, t.Tree.Root, base, tracked)
 	m.calls = m.calls[:len(m.calls)-1]
 	neutral := !s.lost && same(&before, s)
-	if m.loops[base] {
-		for id := range child.ids {
-			child.ids[id] = 2
-		}
-		if !neutral && !m.unsure[base] {
-			m.unsure[base], m.again = true, true
-		}
+	if m.loops[base] && !neutral {
+		s.lose("a template that calls itself and leaves elements open")
 	}
 	v.add(child.ids, 1)
 	if atBase && child.shape() {

@@ -128,7 +128,7 @@ func (r *recorder) inside(e event, p []byte) {
 	switch e.kind {
 	case writesDynamic, writesStatic:
 		r.arena = append(r.arena, p...)
-	case writesOpen, writesOpaque, writesStream:
+	case writesOpen, writesOpaque:
 		r.opaque++
 	case writesClose:
 		if r.opaque--; r.opaque == 0 {

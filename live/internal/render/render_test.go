@@ -580,6 +580,10 @@ func TestClientRefusesFramesThatDoNotFit(t *testing.T) {
 		})
 	}
 	require.ErrorIs(t, (&Client{}).Apply([]byte(`[0,"x"]`)), ErrFrame)
+	var client Client
+	require.NoError(t, client.Apply([]byte(firstFrame)))
+	require.NoError(t, client.Apply([]byte(`[1,0]`)))
+	require.ErrorIs(t, client.Apply([]byte(`[1,[[1,0,["7","z"]]]]`)), ErrFrame, "an edit of a group without rows")
 	require.Empty(t, (&Client{}).HTML())
 }
 

@@ -15,14 +15,9 @@ var streamTag = regexp.MustCompile(`(?i)live-update\s*=\s*["']?stream\b`)
 
 // shapes finds the shape of each body and the streams, and prepares the statics.
 func (w *weaver) shapes() error {
-	m := &markup{split: w.t, lists: w.lists, unsure: map[string]bool{}}
-	for m.again = true; m.again; {
-		m.again, m.err, m.visits, m.calls, m.ranges, m.held = false, nil, 0, nil, nil, nil
-		m.found, m.loops, m.known = map[int]*finding{}, map[string]bool{}, map[string]*visit{}
-		m.marks = map[*element]*parse.TextNode{}
-		m.blind.Reset()
-		m.root(w.t.split.Name())
-	}
+	m := &markup{split: w.t, lists: w.lists, found: map[int]*finding{}, loops: map[string]bool{},
+		known: map[string]*visit{}, marks: map[*element]*parse.TextNode{}}
+	m.root(w.t.split.Name())
 	if m.err != nil {
 		return m.err
 	}

@@ -118,7 +118,9 @@ func checkShapes(t require.TestingT, c *Client) (scopes, wholes int) {
 		require.Equal(t, html.ElementNode, element.Type)
 		for _, a := range element.Attr {
 			if a.Key == "id" {
-				if there := withID(page, a.Val); len(there) == 1 {
+				there := withID(page, a.Val)
+				require.NotEmpty(t, there, "%s in %s", c.rowHTML(r), c.HTML())
+				if len(there) == 1 { // the data may bring an id twice
 					require.Equal(t, serial(t, there[0]), serial(t, element), "in %s", c.HTML())
 				}
 				return
@@ -184,6 +186,18 @@ func TestScopesAreTheElementsWithAFixedIDThatHoldASlot(t *testing.T) {
 		{"the same id twice", `<p id="a">{{.S}}</p><p id="a">{{.T}}</p>`, `0`},
 		{"the same id in both branches", `<p id="b">{{if .B}}<i id="a">{{.S}}</i>{{else}}<i id="a">{{.T}}</i>{{end}}</p>`, `[1,["b",0,0,1,4]]`},
 		{"an id that a range repeats", `<p id="a">{{.S}}</p>{{range .L}}<p id="a">{{.V}}</p>{{end}}`, `0`},
+		{"an id in a range", `{{range .L}}<p id="a">{{.V}}</p>{{end}}`, `0`},
+		{"an id where nothing is known", `<p id="a">{{.S}}</p>{{if .B}}<b>{{end}}<p id="a">{{.T}}</p>`, `0`},
+		{"an end tag that is void before a p", `<span id="a"><p>{{.S}}</span>x`, `0`},
+		{"a button in a button", `<button id="a"><button id="b">{{.S}}</button></button>`, `0`},
+		{"a link in a link", `<a id="a"><a id="b">{{.S}}</a></a>`, `0`},
+		{"a heading in a heading", `<h1 id="a"><h2 id="b">{{.S}}</h2></h1>`, `0`},
+		{"a template that ends each p", `{{define "d"}}<div></div>{{end}}<p id="a">{{template "d"}}{{.S}}</p><p id="b">{{template "d"}}{{.S}}</p>`, `0`},
+		{"a template that is allowed in one place", `{{define "x"}}<div id="x">{{.}}</div>{{end}}<i>{{if .B}}{{template "x" .S}}{{else}}<select>{{template "x" .T}}</select>{{end}}</i>`, `0`},
+		{"a row that is allowed in one place", `{{define "r"}}<tr id="{{.}}"><td></td></tr>{{end}}<table>{{template "r" .S}}</table>{{template "r" .T}}`, `0`},
+		{"a template that calls itself", `{{define "t"}}<ul id="x{{.V}}"><li>{{.K}}{{range .C}}{{template "t" .}}{{end}}</li></ul>{{end}}<p id="a">{{template "t" .N}}</p>`, `0`},
+		{"a template that calls itself in a div", `{{define "t"}}<ul id="x{{.V}}"><li>{{.K}}{{range .C}}{{template "t" .}}{{end}}</li></ul>{{end}}<div id="a">{{template "t" .N}}</div>`, `[1,["a",0,0,1,6]]`},
+		{"a template that opens more and more", `{{define "t"}}<b>{{range .C}}{{template "t" .}}{{end}}{{end}}<div id="a">{{template "t" .N}}{{.S}}</div>`, `0`},
 		{"a range that is left early", `<p id="a">{{range .L}}{{if .B}}{{continue}}{{end}}<b>{{.V}}</b>{{end}}</p>`, `[1,["a",0,0,1,4]]`},
 		{"a range that is left in an element", `<p id="a">{{range .L}}<b>{{if .B}}{{break}}{{end}}</b>{{end}}</p>`, `0`},
 		{"a call", `{{define "r"}}<p id="{{.}}"></p>{{end}}{{template "r" .S}}`, `1`},
@@ -205,12 +219,14 @@ func TestScopesAreTheElementsWithAFixedIDThatHoldASlot(t *testing.T) {
 				got = string(tmpl.bodies[0].sent)[len("[0,") : len("[0,")+min(len(test.want), len(tmpl.bodies[0].sent)-3)]
 			}
 			require.Equal(t, test.want, got, "%s", tmpl.bodies[0].sent)
-			client := &Client{}
-			data := pageData{S: "s", T: "t", B: true, L: []node{{K: "1", V: "v"}, {K: "2", V: "w", B: true}}}
-			frame, err := tmpl.NewView().Frame(nil, data)
-			require.NoError(t, err)
-			require.NoError(t, client.Apply(frame), "%s", frame)
-			checkShapes(t, client)
+			for _, b := range []bool{true, false} {
+				client := &Client{}
+				data := pageData{S: "s", T: "t", B: b, L: []node{{K: "1", V: "v"}, {K: "2", V: "w", B: true}}}
+				frame, err := tmpl.NewView().Frame(nil, data)
+				require.NoError(t, err)
+				require.NoError(t, client.Apply(frame), "%s", frame)
+				checkShapes(t, client)
+			}
 		})
 	}
 }

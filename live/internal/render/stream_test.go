@@ -13,7 +13,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-const streamPage = `<h1>{{.Title}}</h1>{{if .Show}}<section id="box">
+const streamPage = `<h1>{{.Title}}</h1>{{if .Show}}<section id="box-{{.Title}}">
   <ul id="items" live-update="stream">
     {{range .Items}}<li id="item-{{.ID}}">{{.Text}}{{if .Done}}<b>done</b>{{else}}<i title="{{.Text}}">{{$.Title}}</i>{{end}}</li>{{end}}
   </ul></section>{{end}}<p>{{.Title}}</p>`
@@ -336,6 +336,23 @@ func TestOpsOfAStreamAreWhatTheDocumentationNames(t *testing.T) {
 	}
 	view.Ops([]Op{{Kind: StreamReset}}) // nobody renders
 	require.False(t, view.Known())
+	require.Nil(t, view.rendering, "it belongs to others now")
+
+	ids := []string{"a"}
+	frame, err = view.Frame(nil, iter.Seq[streamItem](func(func(streamItem) bool) {
+		view.Ops([]Op{{Kind: StreamDelete, IDs: ids}})
+		ids[0] = "changed"
+	}))
+	require.NoError(t, err)
+	require.Equal(t, `[0,{"o":[[0,"a"]]}]`, string(frame))
+
+	view.Reset()
+	frame, err = view.Frame(nil, iter.Seq[streamItem](func(yield func(streamItem) bool) {
+		view.Ops([]Op{{Kind: StreamInsert, Rows: 1}})
+		yield(a)
+	}))
+	require.NoError(t, err)
+	require.Contains(t, string(frame), `{"o":[[2],[1,1,0,0,["a","1"]]]}`)
 }
 
 func TestWrongUseOfOpsFailsAndLeavesTheViewAsItWas(t *testing.T) {
@@ -368,7 +385,7 @@ func TestWrongUseOfOpsFailsAndLeavesTheViewAsItWas(t *testing.T) {
 		{"too many rows", func(v *View) page { return page{say(v, []Op{{Kind: StreamReset}}, nil, one), none} }},
 		{"between rows", func(v *View) page { return page{say(v, nil, insert, one), none} }},
 		{"twice", func(v *View) page {
-			return page{func(yield func(streamItem) bool) { v.Ops(insert); say(v, insert, nil, one)(yield) }, none}
+			return page{func(yield func(streamItem) bool) { v.Ops(nil); say(v, insert, nil, one)(yield) }, none}
 		}},
 		{"in a list", func(v *View) page { return page{none, say(v, insert, nil, one)} }},
 		{"negative rows", func(v *View) page { return page{say(v, []Op{{Kind: StreamInsert, Rows: -1}}, nil, nil), none} }},
@@ -408,4 +425,28 @@ func TestStreamsAreWholeWhenTheSelfTestFails(t *testing.T) {
 		require.NoError(t, client.Apply(frame))
 		require.Equal(t, plainHTML(t, tmpl, streamData{Show: true, feed: &feed{all: all}}), client.HTML())
 	}
+}
+
+func TestFullFrameOfAStreamBringsTheTextsThatItsRowsMayNeedLater(t *testing.T) {
+	t.Parallel()
+	view := build(t, `<ul id="x" live-update="stream">{{range .Items}}<li id="{{.ID}}">{{if $.Show}}<b>{{.Text}}</b>{{end}}</li>{{end}}</ul>`).NewView()
+	f := &feed{view: view, all: []streamItem{{ID: "a", Text: "1"}}}
+	data := streamData{feed: f}
+	first, late := &Client{}, &Client{}
+	frame, err := view.Frame(nil, data)
+	require.NoError(t, err)
+	require.NoError(t, first.Apply(frame))
+	data.Show = true // the row stays as it was sent, but not for who comes later
+	frame, err = view.Frame(nil, data)
+	require.NoError(t, err)
+	require.Empty(t, frame)
+	frame, err = view.Full(nil, data)
+	require.NoError(t, err)
+	require.NoError(t, late.Apply(frame))
+	require.Equal(t, `<ul id="x" live-update="stream"><li id="a"><b>1</b></li></ul>`, late.HTML())
+	f.ops, f.rows = []Op{{Kind: StreamInsert, Rows: 1}}, []streamItem{{ID: "b", Text: "2"}}
+	frame, err = view.Frame(nil, data)
+	require.NoError(t, err)
+	require.NoError(t, first.Apply(frame))
+	require.NoError(t, late.Apply(frame))
 }

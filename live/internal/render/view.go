@@ -65,7 +65,7 @@ func (v *View) Full(dst []byte, data any) ([]byte, error) {
 	if !slices.Equal(v.words, r.words) {
 		return dst, errors.New("render: the data renders differently from the last frame")
 	}
-	e := encoder{t: v.t, full: true, new: r, sent: slices.Clone(v.sent), dst: dst}
+	e := encoder{t: v.t, full: true, new: r, sent: v.sent, dst: dst} // what it needs was sent
 	for id, sent := range v.sent {
 		if sent {
 			e.need = append(e.need, id)
