@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -49,6 +50,8 @@ func parse(args []string, out, errs io.Writer) (*options, int) {
 		return nil, 0
 	case err != nil:
 		return wrong(err)
+	case !isAddress(o.addr):
+		return wrong(fmt.Errorf("-addr %q is not HOST:PORT, such as localhost:8081", o.addr))
 	case flags.NArg() > 0:
 		return wrong(fmt.Errorf("unexpected argument %q", flags.Arg(0)))
 	case o.file != "" && *store != "":
@@ -70,19 +73,30 @@ func parse(args []string, out, errs io.Writer) (*options, int) {
 	return o, 0
 }
 
+func isAddress(s string) bool {
+	_, port, err := net.SplitHostPort(s)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	return err == nil
+}
+
 // open opens the store.
 func (o *options) open() (*eventstore.Store, error) {
 	if o.file == "" {
 		return memstore.Open(nil), nil
 	}
 	if err := os.MkdirAll(filepath.Dir(o.file), 0o700); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("cannot make the folder of %s: %w; -db names another file", o.file, err)
 	}
 	store, err := sqlitestore.Open(o.file, nil)
 	if errors.Is(err, sqlitestore.ErrLocked) {
 		return nil, fmt.Errorf("another chat uses %s; -db names another file: %w", o.file, err)
 	}
-	return store, err
+	if err != nil {
+		return nil, fmt.Errorf("cannot open %s: %w", o.file, err)
+	}
+	return store, nil
 }
 
 // place is where the chat is kept, in words.

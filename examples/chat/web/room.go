@@ -28,6 +28,7 @@ type RoomPage struct {
 	Log   *live.Stream[Line]
 	Empty bool
 	Older string // where what was written before stands; "" if that is all
+	Newer string // where what was written after stands; "" if that is what is written now
 	Past  bool   // it shows a part of the history, not the newest
 	Draft string // the id of the next message
 
@@ -129,21 +130,16 @@ func (c *Chat) roomView() *live.View[RoomPage] {
 func (c *Chat) mountRoom(ctx *live.Ctx, p *RoomPage) error {
 	p.chat = c
 	p.Me.ID = visitor(ctx)
-	r := ctx.Request()
-	if pair := r.PathValue("pair"); pair != "" {
-		p.id = "@" + pair
-		if a, b, _ := room.Members(p.id); !room.Valid(p.id) || a != p.Me.ID && b != p.Me.ID {
-			return errNoRoom
-		}
-	} else {
-		slug, ok := room.Slug(r.PathValue("room"))
-		if !ok {
-			return errNoRoom
-		}
-		if p.id = slug; slug != r.PathValue("room") {
-			ctx.Redirect(pathOf(slug))
-			return nil
-		}
+	id, err := roomAt(ctx)
+	if err != nil {
+		return err
+	}
+	if p.id = id; ctx.URL().EscapedPath() != pathOf(id) {
+		ctx.Redirect(pathOf(id))
+		return nil
+	}
+	if a, b, direct := room.Members(id); direct && a != p.Me.ID && b != p.Me.ID {
+		return errNoRoom
 	}
 	p.Path = pathOf(p.id)
 	p.Draft = newID()
@@ -178,6 +174,22 @@ func (c *Chat) mountRoom(ctx *live.Ctx, p *RoomPage) error {
 	return nil
 }
 
+// roomAt returns the id of the room at the URL of the page, or errNoRoom.
+func roomAt(ctx *live.Ctx) (string, error) {
+	r := ctx.Request()
+	if pair := r.PathValue("pair"); pair != "" {
+		if id := "@" + pair; room.Valid(id) {
+			return id, nil
+		}
+		return "", errNoRoom
+	}
+	id, ok := room.Slug(r.PathValue("room"))
+	if !ok {
+		return "", errNoRoom
+	}
+	return id, nil
+}
+
 // connect follows what the page shows, before it looks for the first time.
 func (p *RoomPage) connect(ctx *live.Ctx) error {
 	follow := func(name string, fn func()) error { return p.chat.follow(ctx, name, fn) }
@@ -209,6 +221,11 @@ func (p *RoomPage) connect(ctx *live.Ctx) error {
 func (c *Chat) showRoom(ctx *live.Ctx, p *RoomPage) error {
 	if p.Log == nil {
 		return nil // on the way to somewhere else
+	}
+	if id, err := roomAt(ctx); err != nil || id != p.id {
+		// The user went back to another room: to the browser that is another URL of the same view.
+		ctx.Navigate(ctx.URL().String())
+		return nil
 	}
 	q := ctx.URL().Query()
 	before, _ := strconv.ParseUint(q.Get("before"), 10, 64)
@@ -253,7 +270,10 @@ func (p *RoomPage) load(t *talk) {
 		p.last = min(p.before-1, p.last)
 	}
 	p.first = max(p.last, pageSize) - pageSize + 1
-	p.Past = p.last < t.last()
+	p.Past, p.Newer = p.last < t.last(), ""
+	if p.last+pageSize < t.last() {
+		p.Newer = p.Path + "?before=" + strconv.FormatUint(p.last+pageSize+1, 10)
+	}
 	p.Empty = t.last() == 0
 	p.change = 0
 	if t != nil {

@@ -137,10 +137,15 @@ func TestHistoryIsReadWhileOthersGoOn(t *testing.T) {
 		ann, bob := livetest.Open(t, c, "/den?before=61"), livetest.Open(t, c, "/den")
 		require.Equal(t, "message 60", ann.Text("#log li:last-child .text"))
 		require.True(t, ann.Has("#past"))
+		ann.Click("#newer")
+		require.Equal(t, "message 110", ann.Text("#log li:last-child .text"))
+		require.False(t, ann.Has("#newer"))
+		ann.Back()
+		require.Equal(t, "message 60", ann.Text("#log li:last-child .text"))
 		say(bob, "news")
 		pass(time.Second)
 		require.Equal(t, 50, ann.Count("#log li"))
-		ann.Click("#past a")
+		ann.Click("#past a:contains('Back')")
 		require.Equal(t, "news", ann.Text("#log li:last-child .text"))
 		require.False(t, ann.Has("#past"))
 		ann.Visit("/den?before=61")
@@ -274,6 +279,22 @@ func TestARoomForTwoIsNobodyElses(t *testing.T) {
 		require.NotContains(t, cid.HTML("body"), "secret")
 		require.NotContains(t, cid.HTML("body"), "Bob")
 		require.Contains(t, bob.Text("#nav"), "Ann")
+	})
+}
+
+func TestGoingBackLeadsToTheRoomThatWasLeft(t *testing.T) {
+	inChat(t, func(t *testing.T, c *Chat) {
+		fill(t, c, "den", 3)
+		ann := livetest.Open(t, c, "/den")
+		ann.Click("#in-lobby a")
+		require.Contains(t, ann.Text("#log"), "Welcome")
+		ann.Back()
+		require.Equal(t, "/den", ann.URL())
+		require.Equal(t, 3, ann.Count("#log li"))
+		require.Equal(t, "den", ann.Text(".talk h1 bdi"))
+		ann.Forward()
+		require.Equal(t, "/lobby", ann.URL())
+		require.Contains(t, ann.Text("#log"), "Welcome")
 	})
 }
 
@@ -486,7 +507,7 @@ func TestEverythingWorksWithoutJavaScript(t *testing.T) {
 		ann.Click("#older")
 		require.Equal(t, "message 1", ann.Text("#log li:first-child .text"))
 		require.Equal(t, 11, ann.Count("#log li"))
-		ann.Click("#past a")
+		ann.Click("#past a:contains('Back')")
 		require.Equal(t, 50, ann.Count("#log li"))
 		ann.Submit("#search", "q", "message 7")
 		require.Equal(t, 1, ann.Count("#found li"))

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestFlags(t *testing.T) {
+	t.Parallel()
+	busy, err := net.Listen("tcp", "localhost:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { busy.Close() })
+	for args, want := range map[string]struct {
+		status int
+		says   string
+	}{
+		"-h":                           {0, "-addr HOST:PORT"},
+		"-help":                        {0, "memory: forgets everything"},
+		"lobby":                        {2, `unexpected argument "lobby"`},
+		"-unheard":                     {2, "not defined"},
+		"-store nowhere":               {2, `-store "nowhere" is neither sqlite:FILE nor memory:`},
+		"-store sqlite:":               {2, "is neither"},
+		"-store memory: -db x":         {2, "-db and -store say the same"},
+		"-addr nowhere":                {2, `-addr "nowhere" is not HOST:PORT`},
+		"-store memory: -addr BUSY":    {1, "is in use; -addr takes another address"},
+		"-addr localhost:0 -db FOLDER": {1, "cannot open"},
+	} {
+		t.Run(args, func(t *testing.T) {
+			t.Parallel()
+			line := strings.NewReplacer("BUSY", busy.Addr().String(), "FOLDER", t.TempDir()).Replace(args)
+			var out, errs bytes.Buffer
+			require.Equal(t, want.status, run(t.Context(), strings.Fields(line), &out, &errs), errs.String())
+			require.Contains(t, out.String()+errs.String(), want.says)
+			if want.status == 0 {
+				require.Empty(t, errs.String())
+			}
+		})
+	}
+}
+
+// started runs the command until the returned func is called, which returns its status and what it complained about.
+func started(t *testing.T, args ...string) (address string, stop func() (int, string)) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	out, in := io.Pipe()
+	var errs bytes.Buffer
+	var status int
+	var running sync.WaitGroup
+	running.Go(func() {
+		status = run(ctx, args, in, &errs)
+		in.Close()
+	})
+	stop = func() (int, string) {
+		cancel()
+		running.Wait()
+		return status, errs.String()
+	}
+	t.Cleanup(func() { stop() })
+	said := make([]byte, 1000)
+	n, _ := out.Read(said)
+	go io.Copy(io.Discard, out)
+	address = regexp.MustCompile(`http://\S+/`).FindString(string(said[:n]))
+	require.NotEmpty(t, address, "%s %s", said[:n], &errs)
+	return address, stop
+}
+
+func TestASecondStartOnTheSameFileKeepsEverything(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "new", "chat.db")
+	jar, err := cookiejar.New(nil)
+	require.NoError(t, err)
+	browser := &http.Client{Jar: jar, Transport: &http.Transport{DisableKeepAlives: true}}
+	page := func(res *http.Response, err error) string {
+		t.Helper()
+		require.NoError(t, err)
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		require.Equal(t, 200, res.StatusCode, string(body))
+		return string(body)
+	}
+	address, stop := started(t, "-addr", "localhost:0", "-db", file)
+	page(browser.PostForm(address+"den", url.Values{"_event": {"rename"}, "nickname": {"Ann"}}))
+	require.Contains(t, page(browser.PostForm(address+"den", url.Values{"_event": {"send"}, "id": {"1"}, "text": {"hello"}})), "hello")
+
+	var errs bytes.Buffer
+	require.Equal(t, 1, run(t.Context(), []string{"-addr", "localhost:0", "-db", file}, io.Discard, &errs))
+	require.Contains(t, errs.String(), "another chat uses "+file)
+
+	status, complaints := stop()
+	require.Zero(t, status, complaints)
+	again, stop := started(t, "-addr", strings.TrimSuffix(strings.TrimPrefix(address, "http://"), "/"), "-db", file)
+	require.Equal(t, address, again)
+	den := page(browser.Get(again + "den"))
+	require.Contains(t, den, "hello")
+	require.Contains(t, den, "<bdi>Ann</bdi>")
+	require.Equal(t, 1, strings.Count(page(browser.Get(again+"lobby")), "m-welcome"))
+	require.Equal(t, "ok\n", page(browser.Get(again+"healthz")))
+	status, complaints = stop()
+	require.Zero(t, status, complaints)
+}
