@@ -27,6 +27,12 @@ type Consumer struct {
 	// By gives an event's key: events of one key are in one partition, and delivered in order.
 	// Nil means its stream. It must always return the same key for the same event.
 	By func(*Recorded) string
+	// Keys is for events that belong to several keys, or to none and are then passed over; By must be nil with it. An event is delivered in each of the
+	// partitions that its keys are in, see [PartitionOf], and is acknowledged in each of them.
+	Keys func(*Recorded) []string
+	// Progress, if set, is told in order up to which position everything has been dealt with, as long as this member has all partitions. It must
+	// be quick and must not call the store.
+	Progress func(Position)
 
 	// Batch bounds the events of one delivery. Default 256.
 	Batch int
@@ -131,12 +137,14 @@ func (c *Consumer) complete() error {
 	switch {
 	case c.Partitions < 0 || c.Partitions > maxPartitions:
 		return fmt.Errorf("%w: %d partitions", ErrInvalid, c.Partitions)
+	case c.By != nil && c.Keys != nil:
+		return fmt.Errorf("%w: both By and Keys", ErrInvalid)
 	case c.Batch < 0 || c.InFlight < 0:
 		return fmt.Errorf("%w: Batch %d, InFlight %d", ErrInvalid, c.Batch, c.InFlight)
 	case c.Lease != 0 && c.Lease < time.Second:
 		return fmt.Errorf("%w: a lease of %v: less than a second", ErrInvalid, c.Lease)
 	}
-	if c.By == nil {
+	if c.By == nil && c.Keys == nil {
 		c.By = func(r *Recorded) string { return string(r.Stream) }
 	}
 	if c.Batch == 0 {
@@ -163,8 +171,8 @@ func consumerName(name string) error {
 	return validText("consumer's name", name)
 }
 
-// partitionOf is where a key belongs: FNV-1a of 64 bits, modulo the number of partitions. It is what is stored, and never changes.
-func partitionOf(key string, partitions int) int {
+// PartitionOf returns the partition that a key is in: its FNV-1a hash of 64 bits modulo the number of partitions, for ever.
+func PartitionOf(key string, partitions int) int {
 	h := uint64(14695981039346656037)
 	for i := range len(key) {
 		h = (h ^ uint64(key[i])) * 1099511628211

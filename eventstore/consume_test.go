@@ -541,6 +541,7 @@ func TestAConsumerThatCannotBeIsRefused(t *testing.T) {
 		"too many":       {Name: "c", Partitions: 1025},
 		"batch":          {Name: "c", Batch: -1},
 		"in flight":      {Name: "c", InFlight: -1},
+		"by and keys":    {Name: "c", By: func(*eventstore.Recorded) string { return "" }, Keys: func(*eventstore.Recorded) []string { return nil }},
 		"lease":          {Name: "c", Lease: time.Millisecond},
 		"negative lease": {Name: "c", Lease: -time.Second},
 	} {
@@ -689,4 +690,85 @@ func TestAConsumerWhoseSettingsCannotBeReadSaysSo(t *testing.T) {
 	}
 	_, err = s.Consumers(t.Context())
 	require.ErrorContains(t, err, "cannot be read")
+}
+
+// keysOf are the letters of a stream's id: "key-ab" belongs to a and b, "key-" to nobody.
+func keysOf(r *eventstore.Recorded) []string {
+	return strings.Split(r.Stream.ID(), "")[:len(r.Stream.ID())]
+}
+
+func TestAnEventOfSeveralKeysWaitsForAllOfThem(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := openConsume(t)
+		streams := []eventstore.StreamName{"key-a", "key-ab", "key-b", "key-", "key-c"}
+		for _, name := range streams {
+			_, err := s.Append(t.Context(), name, eventstore.Any, eventstore.Event{Data: Counted{1}})
+			require.NoError(t, err)
+		}
+		w := work(t, s, with(func(c *eventstore.Consumer) { c.InFlight, c.Keys = 9, keysOf }))
+		a := w.next()
+		require.Equal(t, "a1", counts(a))
+		require.Equal(t, "c1", counts(ack(t, w.next())), "b waits for ab, which waits for a; key- is nobody's")
+		require.Nil(t, w.next())
+		ack(t, a)
+		ab := w.next()
+		require.Equal(t, "ab1", counts(ab))
+		require.Nil(t, w.next())
+		ack(t, ab)
+		require.Equal(t, "b1", counts(ack(t, w.next())))
+		require.EqualValues(t, 5, reached(t, s))
+	})
+}
+
+func TestAnEventIsDeliveredInEachPartitionOfItsKeys(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := openConsume(t)
+		_, err := s.Append(t.Context(), "key-abcdefgh", eventstore.Any, eventstore.Event{Data: Counted{1}})
+		require.NoError(t, err)
+		parts := map[int]bool{}
+		for _, key := range strings.Split("abcdefgh", "") {
+			parts[eventstore.PartitionOf(key, 3)] = true
+		}
+		w := work(t, s, with(func(c *eventstore.Consumer) { c.Partitions, c.Keys = 3, keysOf }))
+		for range len(parts) {
+			d := ack(t, w.next())
+			require.True(t, parts[d.Partition])
+			delete(parts, d.Partition)
+		}
+		require.Nil(t, w.next())
+		require.EqualValues(t, 1, reached(t, s))
+	})
+}
+
+func TestProgressTellsWhatIsDealtWithByWhoHasAllPartitions(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := openConsume(t)
+		count(t, s, "a1 b1 c1 d1")
+		var told []eventstore.Position
+		config := with(func(c *eventstore.Consumer) {
+			c.Partitions = 3
+			c.Progress = func(p eventstore.Position) { told = append(told, p) }
+		})
+		w := work(t, s, config)
+		for range 4 {
+			ack(t, w.next())
+		}
+		last := count(t, s, "a2")
+		ack(t, w.next())
+		synctest.Wait()
+		require.True(t, slices.IsSorted(told))
+		require.Equal(t, last, told[len(told)-1])
+		other := work(t, s, with(func(c *eventstore.Consumer) { c.Partitions = 3 }))
+		time.Sleep(time.Second)
+		n := len(told)
+		count(t, s, "a3 b3 c3 d3")
+		for d := w.next(); d != nil; d = w.next() {
+			ack(t, d)
+		}
+		require.Len(t, told, n, "another member has some")
+		other.leave()
+	})
 }

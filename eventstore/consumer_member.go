@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,6 +43,7 @@ type member struct {
 	order   []int       // the partitions, sorted
 	turn    int         // the index in order of the one to be asked next
 	cursor  Position    // of the feed
+	told    Position    // by progress
 	feeding bool
 	err     error
 
@@ -333,6 +333,9 @@ func (m *member) look(ctx context.Context) error {
 		}
 	}
 	if g != m.group {
+		if g.Generation != m.group.Generation {
+			m.told = 0
+		}
 		m.group = g
 		m.changed.Broadcast()
 	}
@@ -500,142 +503,4 @@ func (m *member) restore(ctx context.Context, index int, fence uint64, until tim
 	}
 	m.changed.Broadcast()
 	return nil
-}
-
-// feed reads events for all partitions at once.
-func (m *member) feed() {
-	m.mu.Lock()
-	for (len(m.parts) == 0 || !m.ready) && m.ctx.Err() == nil {
-		m.changed.Wait()
-	}
-	start := Position(0)
-	for i, index := range m.order {
-		if seen := m.parts[index].window.seen; i == 0 || seen < start {
-			start = seen
-		}
-	}
-	m.cursor, m.feeding = start, true
-	m.mu.Unlock()
-	m.follow(m.ctx, start, func(b Batch[*Recorded]) bool {
-		for p := range m.attached() {
-			m.put(p, b)
-		}
-		m.cursor = b.Position
-		for m.crowded() && m.ctx.Err() == nil {
-			m.changed.Wait()
-		}
-		return true
-	})
-}
-
-// attached goes through the partitions that the feed feeds.
-func (m *member) attached() func(func(*partition) bool) {
-	return func(yield func(*partition) bool) {
-		for _, index := range m.order {
-			if p := m.parts[index]; p.attached && !yield(p) {
-				return
-			}
-		}
-	}
-}
-
-// crowded reports whether the feed must wait because a partition is full. If meanwhile another has nothing left to do, the full ones are
-// fed by themselves from here on.
-func (m *member) crowded() bool {
-	var full []*partition
-	dry := false
-	for p := range m.attached() {
-		if p.full() {
-			full = append(full, p)
-		}
-		dry = dry || len(p.window.items) == 0
-	}
-	if len(full) > 0 && dry {
-		for _, p := range full {
-			p.attached = false
-			m.wg.Go(func() { m.catchUp(p) })
-		}
-		return false
-	}
-	return len(full) > 0
-}
-
-// catchUp reads for one partition until it is where the feed is.
-func (m *member) catchUp(p *partition) {
-	m.mu.Lock()
-	for p.full() && p.ctx.Err() == nil {
-		m.changed.Wait()
-	}
-	start := p.window.seen
-	m.mu.Unlock()
-	m.follow(p.ctx, start, func(b Batch[*Recorded]) bool {
-		m.put(p, b)
-		for p.full() && p.ctx.Err() == nil {
-			m.changed.Wait()
-		}
-		p.attached = p.window.seen >= m.cursor
-		return !p.attached
-	})
-}
-
-// follow hands batches to fn with the lock held, until ctx ends or fn has enough, whatever happens to the store.
-func (m *member) follow(ctx context.Context, after Position, fn func(Batch[*Recorded]) bool) {
-	defer func() {
-		if p := recover(); p != nil {
-			m.fail(fmt.Errorf("By panicked: %v\n%s", p, debug.Stack()))
-		}
-	}()
-	for pause := tickTime; ; pause = min(2*pause, m.c.Lease) {
-		var last error
-		for b, err := range m.s.Follow(ctx, m.c.Filter, after) {
-			if last = err; err != nil {
-				break
-			}
-			after, pause = b.Position, tickTime
-			if !m.locked(func() bool { return fn(b) }) {
-				return
-			}
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		if errors.Is(last, ErrClosed) {
-			m.fail(last)
-			return
-		}
-		m.log().Warn("eventstore: a consumer cannot read", "err", last)
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		}
-	}
-}
-
-func (m *member) locked(fn func() bool) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return fn()
-}
-
-// put gives a partition its own of a batch.
-func (m *member) put(p *partition, b Batch[*Recorded]) {
-	if b.Position <= p.window.seen {
-		return
-	}
-	for i := 0; i < len(b.Events); {
-		n := i + 1
-		for n < len(b.Events) && b.Events[n].Position == b.Events[i].Position {
-			n++
-		}
-		key := m.c.By(b.Events[i])
-		if partitionOf(key, m.group.Partitions) == p.index {
-			p.window.add(key, b.Events[i:n:n])
-		}
-		i = n
-	}
-	p.window.pass(b.Position)
-	m.changed.Broadcast()
 }

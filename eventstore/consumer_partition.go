@@ -116,6 +116,7 @@ func (p *partition) save() {
 		switch {
 		case err == nil:
 			p.stored, p.savedAt = to, time.Now()
+			m.progress()
 		case errors.Is(err, ErrMoved):
 			m.lose(p)
 		}

@@ -20,7 +20,7 @@ type window struct {
 // An item is a stored event: what upcasts made of it is delivered and acknowledged together.
 type item struct {
 	pos      Position
-	key      string
+	keys     []string // those of this partition
 	events   []*Recorded
 	state    itemState
 	attempts int
@@ -36,13 +36,13 @@ const (
 )
 
 // add puts an event behind the others, unless it was dealt with or is there already.
-func (w *window) add(key string, events []*Recorded) {
+func (w *window) add(keys []string, events []*Recorded) {
 	pos := events[0].Position
 	if pos <= w.seen || pos <= w.base {
 		return
 	}
 	w.seen = pos
-	it := &item{pos: pos, key: key, events: events}
+	it := &item{pos: pos, keys: keys, events: events}
 	if w.done[pos] {
 		delete(w.done, pos)
 		it.state = dealtWith
@@ -60,20 +60,24 @@ func (w *window) take(n int, now time.Time) (items []*item, later time.Duration)
 		return nil, 0
 	}
 	var held map[string]bool
-	hold := func(key string) {
+	hold := func(it *item) {
 		if held == nil {
 			held = map[string]bool{}
 		}
-		held[key] = true
+		for _, key := range it.keys {
+			held[key] = true
+		}
 	}
 	events := 0
 	for _, it := range w.items {
 		switch {
-		case it.state == dealtWith || it.state == undelivered && held[it.key]:
+		case it.state == dealtWith:
 		case it.state == out:
-			hold(it.key)
+			hold(it)
+		case held != nil && slices.ContainsFunc(it.keys, func(key string) bool { return held[key] }):
+			hold(it) // what waits for it must not overtake it
 		case it.due.After(now):
-			hold(it.key)
+			hold(it)
 			if wait := it.due.Sub(now); later == 0 || wait < later {
 				later = wait
 			}

@@ -35,6 +35,3 @@ const QueueLength = queueLength
 
 // Fence returns the fence under which the delivery's partition is held.
 func (d *Delivery) Fence() uint64 { return d.p.fence }
-
-// PartitionOf says where a key belongs.
-var PartitionOf = partitionOf
