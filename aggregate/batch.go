@@ -17,6 +17,7 @@ import (
 type decision[S any] struct {
 	events  []Event[S]
 	refusal error
+	own     bool             // refusal is what Execute returned
 	end     int              // events of the batch up to and including the command's
 	key     eventstore.KeyAt // where the command with the same key ended, if it is repeated
 	first   *op[S]           // the command of the same batch with the same key
@@ -181,6 +182,7 @@ func (r *Repository[S]) decide(in *instance[S], b *batch[S], o *op[S]) bool {
 	b.now = o
 	events, err := execute(o.c, in.state)
 	b.now = nil
+	o.own = err != nil
 	if err == nil {
 		err = r.valid(in, o, events)
 	}
@@ -416,7 +418,7 @@ func (r *Repository[S]) publish(in *instance[S], b *batch[S], v eventstore.Versi
 	in.crowd = len(b.ops)
 	for _, o := range b.ops {
 		in.commanded = true
-		res := command.Result{Stream: in.stream, Version: start + eventstore.Version(o.end)}
+		res := command.Result{Stream: in.stream, Version: start + eventstore.Version(o.end), Refused: o.own}
 		if o.end == 0 {
 			res.Version = before
 		}

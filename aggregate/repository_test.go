@@ -176,3 +176,32 @@ func TestClosedStoreRefusesCommands(t *testing.T) {
 	_, err = r.Execute(t.Context(), deposit{"a", 1})
 	require.ErrorIs(t, err, eventstore.ErrClosed)
 }
+
+// What repeats commands must tell what the domain refuses from what merely failed.
+func TestResultSaysWhetherTheDomainRefused(t *testing.T) {
+	t.Parallel()
+	s := memstore.Open(nil)
+	r := open(t, s, accounts())
+	for name, c := range map[string]struct {
+		cmd     custom
+		opts    []command.Option
+		refused bool
+	}{
+		"refusal":          {custom{"a", func(account) ([]event, error) { return nil, errPoor }}, nil, true},
+		"no events":        {custom{"a", func(account) ([]event, error) { return nil, nil }}, nil, false},
+		"panic":            {custom{"a", func(account) ([]event, error) { panic("oh") }}, nil, false},
+		"version":          {custom{"a", func(account) ([]event, error) { return nil, nil }}, []command.Option{command.At(eventstore.Exactly(7))}, false},
+		"events of nobody": {custom{"a", func(account) ([]event, error) { return []event{nil}, nil }}, nil, false},
+	} {
+		res, err := command.Dispatch(t.Context(), r, c.cmd, c.opts...)
+		require.Equal(t, c.refused, res.Refused, name)
+		if c.refused {
+			require.ErrorIs(t, err, errPoor)
+		}
+		res, _ = command.Submit(t.Context(), r, c.cmd, c.opts...).Wait(t.Context())
+		require.Equal(t, c.refused, res.Refused, name)
+		res, err = command.Dispatch(t.Context(), r, deposit{"a", 1})
+		require.NoError(t, err)
+		require.False(t, res.Refused, "afterwards")
+	}
+}

@@ -48,6 +48,9 @@ type Result struct {
 	Position eventstore.Position
 	Events   []any // the domain events, in order
 	Repeated bool  // the command's key had been used: nothing was done now
+	// Refused says that the error is the domain's: what Execute returned, decided on
+	// the latest state. All other errors are those of getting there, and of storing.
+	Refused bool
 }
 
 // A Handler handles commands. It must be safe for concurrent use.
