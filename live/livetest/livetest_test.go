@@ -111,6 +111,12 @@ func (w *world) add(n int) {
 	}
 }
 
+func (w *world) now() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.count
+}
+
 func newSite(t testing.TB, o *live.Options) (*live.Site, *world) {
 	if o == nil {
 		o = &live.Options{}
