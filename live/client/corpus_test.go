@@ -205,7 +205,7 @@ func TestClientShowsWhatTheTemplatesPrint(t *testing.T) {
 		require.NoError(t, err)
 		tmpl, err := render.New(parsed)
 		require.NoError(t, err, name)
-		for seed := range uint64(6) {
+		for seed := range uint64(4) {
 			corpus = append(corpus, follow(t, tmpl, fmt.Sprintf("%s %d", name, seed), seed))
 		}
 	}
