@@ -185,7 +185,7 @@ type answer struct {
 func like(ctx *live.Ctx, s *home, in liking) error {
 	var once []command.Option
 	if in.Key != "" {
-		once = append(once, command.Once(s.People.me+" "+in.Key)) // however often it arrives, it counts once
+		once = append(once, command.Once(s.People.Me+" "+in.Key)) // however often it arrives, it counts once
 	}
 	_, err := sync.Dispatch(ctx, s.site.shelf, quote.Like{ID: in.ID}, once...)
 	if text := explain(err); err != nil && text != "" {
@@ -234,7 +234,7 @@ func favour(ctx *live.Ctx, s *home, in one) error {
 // say makes a remark on the quote that is shown.
 func say(ctx *live.Ctx, s *home, in struct{ Text string }) error {
 	id := eventstore.NewID().String()
-	_, err := sync.Dispatch(ctx, s.site.shelf, quote.Say{ID: id, Quote: s.ID, By: s.People.me, Text: in.Text}, command.Wait("shelf"))
+	_, err := sync.Dispatch(ctx, s.site.shelf, quote.Say{ID: id, Quote: s.ID, By: s.People.Me, Text: in.Text}, command.Wait("shelf"))
 	if f, ok := errors.AsType[*quote.FieldError](err); ok {
 		return live.Errors{f.Field: "Your remark " + f.Text}
 	}

@@ -13,7 +13,7 @@ type people struct {
 	// Here is how many others look at the same quote.
 	Here int
 
-	me    string
+	Me    string // the name of the reader
 	at    string // the quote that this page shows
 	conn  *presence.Conn
 	diffs *presence.Diffs
@@ -33,10 +33,10 @@ const room = "readers"
 
 // join makes the page one of those that look, and keeps the list.
 func (p *people) join(ctx *live.Ctx, of *presence.Presence) error {
-	p.me, p.of = nameOf(ctx.Session()), of
+	p.Me, p.of = nameOf(ctx.Session()), of
 	if ctx.Connected() {
 		p.conn = of.Connect()
-		if _, err := p.conn.Track(room, p.me, ""); err != nil {
+		if _, err := p.conn.Track(room, p.Me, ""); err != nil {
 			return err
 		}
 		diffs, err := of.Diffs(room)
@@ -55,7 +55,7 @@ func (p *people) see(id string) {
 	p.at = id
 	if p.conn != nil {
 		// It fails only when the site is being closed.
-		_ = p.conn.Update(room, p.me, id)
+		_ = p.conn.Update(room, p.Me, id)
 	}
 	p.look()
 }
@@ -66,7 +66,7 @@ func (p *people) look() {
 	}
 	p.All, p.Here = nil, 0
 	for _, who := range p.of.List(room) {
-		me := who.Key == p.me
+		me := who.Key == p.Me
 		p.All = append(p.All, person{who.Key, strings.ToUpper(who.Key[:1]), len(who.Key) * 5 % 8, len(who.Metas), me})
 		for _, m := range who.Metas {
 			var at string
