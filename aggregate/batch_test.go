@@ -509,7 +509,7 @@ func TestRefusalReachesTheCallerUntouchedAndChangesNothing(t *testing.T) {
 	require.NoError(t, err)
 	res, err := r.Execute(t.Context(), withdraw{"a", 2})
 	require.True(t, err == errPoor, "the very error")
-	require.Equal(t, command.Result{Stream: "account-a", Version: 1}, res)
+	require.Equal(t, command.Result{Stream: "account-a", Version: 1, Refused: true}, res)
 	res, err = r.Execute(t.Context(), deposit{"a", 0})
 	require.NoError(t, err)
 	require.Equal(t, command.Result{Stream: "account-a", Version: 1}, res)
