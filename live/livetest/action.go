@@ -312,7 +312,7 @@ func (p *Page) follow(a *html.Node) {
 			kind = "p"
 		}
 		p.move(u, false)
-		p.done("following "+tag(a), p.say(kind, u.String()))
+		p.went(kind, "following "+tag(a))
 		return
 	}
 	if u.Fragment != "" && u.RequestURI() == p.url.RequestURI() {

@@ -494,3 +494,29 @@ func TestASessionThatEndsLoadsThePageAnew(t *testing.T) {
 	}())
 	require.Equal(t, first, ann.Text("#s"))
 }
+
+func TestWhereALinkLeadsOnIsOneEntryOfTheHistory(t *testing.T) {
+	t.Parallel()
+	site, err := live.NewSite(&live.Options{Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	v := &live.View[struct{ live.Page }]{
+		Template: template.Must(template.New("").Parse(`<p>{{.URL}}</p><a id="old" href="/?at=old" live-patch>old</a><button live-click="go">go</button>`)),
+		Params: func(ctx *live.Ctx, _ *struct{ live.Page }) error {
+			if ctx.URL().Query().Get("at") == "old" {
+				ctx.Patch("/?at=new")
+			}
+			return nil
+		},
+	}
+	live.On(v, "go", func(ctx *live.Ctx, _ *struct{ live.Page }, _ struct{}) error { ctx.Navigate("/?at=far"); return nil })
+	live.Handle(site, "/", v)
+	ann := livetest.Open(t, site, "/")
+	ann.Click("#old")
+	require.Equal(t, "/?at=new", ann.URL())
+	ann.Click("button")
+	require.Equal(t, "/?at=far", ann.Text("p"))
+	ann.Back()
+	require.Equal(t, "/?at=new", ann.Text("p"))
+	ann.Back()
+	require.Equal(t, "/", ann.Text("p"))
+}

@@ -14,6 +14,7 @@ import (
 // told is all that the server has told a page. It is guarded by Page.mu, since frames come by the goroutine of the server.
 type told struct {
 	sent     int                     // the last ref
+	followed int                     // the ref of the last link or step through the history
 	open     []int                   // refs that are not acknowledged yet
 	replies  map[int]json.RawMessage // by ref
 	mounted  int                     // how many views
@@ -186,7 +187,7 @@ func (p *Page) takeUpdate(parts []json.RawMessage) error {
 		return fmt.Errorf("an update of %d elements", len(parts))
 	}
 	if len(parts) == 2 {
-		if err := p.takeBody(parts[1], false); err != nil {
+		if err := p.takeBody(parts[1], false, slices.Contains(refs, p.followed)); err != nil {
 			return err
 		}
 	} else if err := p.compare(); err != nil {
@@ -216,7 +217,7 @@ func (p *Page) takeMount(parts []json.RawMessage) error {
 	}
 	p.view, p.regions = &render.Client{}, map[string]*region{}
 	p.mounted++
-	if err := p.takeBody(parts[1], true); err != nil {
+	if err := p.takeBody(parts[1], true, p.mounted == 1 || ref == p.followed); err != nil {
 		return err
 	}
 	if ref == 0 || p.mounted == 1 { // by the server itself, or by join
@@ -230,7 +231,9 @@ func (p *Page) takeMount(parts []json.RawMessage) error {
 	return nil
 }
 
-func (p *Page) takeBody(raw json.RawMessage, mount bool) error {
+// takeBody takes the body of an update or a mount. Where the user has gone there is an entry of the history already, in place
+// of which its URL is put.
+func (p *Page) takeBody(raw json.RawMessage, mount, gone bool) error {
 	var b body
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
@@ -268,7 +271,7 @@ func (p *Page) takeBody(raw json.RawMessage, mount bool) error {
 		if replace != "0" && replace != "1" {
 			return fmt.Errorf("a URL that replaces %s", replace)
 		}
-		p.urls = append(p.urls, moved{b.URL.key, replace == "1"})
+		p.urls = append(p.urls, moved{b.URL.key, replace == "1" || gone})
 	}
 	if b.Position != nil {
 		p.position = *b.Position

@@ -224,6 +224,15 @@ func (p *Page) say(kind string, args ...any) int {
 	return p.send(c, kind, args...)
 }
 
+// went tells the server that the user went to the URL of the page by a link or through the history.
+func (p *Page) went(kind, what string) {
+	p.t.Helper()
+	p.mu.Lock()
+	p.followed = p.sent + 1
+	p.mu.Unlock()
+	p.done(what, p.say(kind, p.url.String()))
+}
+
 // done waits until refs are acknowledged, or the page leaves.
 func (p *Page) done(what string, refs ...int) {
 	p.t.Helper()

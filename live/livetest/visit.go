@@ -56,7 +56,7 @@ func (p *Page) travel(by int) {
 	p.at = to
 	if v.load == p.loads && p.Connected() {
 		p.url = v.url
-		p.done("going through the history", p.say("p", p.url.String()))
+		p.went("p", "going through the history")
 	} else {
 		p.load(http.MethodGet, v.url, nil)
 		p.history[to] = visit{p.url, p.loads}
