@@ -182,7 +182,8 @@ func (r *Repository[S]) decide(in *instance[S], b *batch[S], o *op[S]) bool {
 	b.now = o
 	events, err := execute(o.c, in.state)
 	b.now = nil
-	o.own = err != nil
+	_, panicked := errors.AsType[*command.PanicError](err)
+	o.own = err != nil && !panicked
 	if err == nil {
 		err = r.valid(in, o, events)
 	}
