@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/levada-go/levada/live/internal/form"
 )
@@ -167,6 +168,7 @@ func (s *Site) servePage(w http.ResponseWriter, at *found, out *outcome, status 
 	if p := out.instance.embedded(); p != nil {
 		flash = p.get().flash
 	}
+	start := time.Now()
 	var view bytes.Buffer
 	view.WriteString(`<div id="live" data-live="` + socketPath + `" data-token="` + s.token(session, flash) + `">`)
 	if err := out.instance.execute(&view); err != nil {
@@ -184,6 +186,9 @@ func (s *Site) servePage(w http.ResponseWriter, at *found, out *outcome, status 
 	if err := layout.Execute(&page, d); err != nil {
 		s.serveError(w, at, err)
 		return
+	}
+	if f := s.options.Trace.Rendered; f != nil {
+		f(at.pattern, time.Since(start), page.Len())
 	}
 	write(w, status, "text/html; charset=utf-8", page.Bytes())
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"html/template"
 	"io"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -99,7 +101,7 @@ func deskView(said *sync.Map) *View[desk] {
 		case "forbidden":
 			return &Error{Status: 403, Text: "You may not."}
 		case "panic":
-			panic(errSecret)
+			panic(errRefused)
 		}
 		return Errors{"": "It is too late."}
 	})
@@ -427,8 +429,8 @@ func TestFormsAreRefused(t *testing.T) {
 		{"from a sibling of the site", "_event=say&text=x", []string{"Sec-Fetch-Site", "same-site"}, 403},
 		{"from another origin by an old browser", "_event=say&text=x", []string{"Sec-Fetch-Site", "", "Origin", "https://evil.test"}, 403},
 		{"from a sandbox", "_event=say&text=x", []string{"Sec-Fetch-Site", "", "Origin", "null"}, 403},
-		{"too large", "_event=say&text=" + strings.Repeat("x", 2000), nil, 413},
-		{"too large in parts", strings.Repeat("x", 2000), []string{"Content-Type", "multipart/form-data; boundary=b"}, 413},
+		{"too large", "_event=say&text=" + strings.Repeat("x", minFrame), nil, 413},
+		{"too large in parts", "--b\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\n" + strings.Repeat("x", minFrame), []string{"Content-Type", "multipart/form-data; boundary=b"}, 413},
 		{"broken parts", "--b\r\n", []string{"Content-Type", "multipart/form-data; boundary=b"}, 400},
 		{"without a boundary", "--b\r\n", []string{"Content-Type", "multipart/form-data"}, 400},
 		{"broken escapes", "_event=say&text=%zz", nil, 400},
@@ -439,11 +441,11 @@ func TestFormsAreRefused(t *testing.T) {
 		{"with an unknown event", "_event=sing", nil, 400},
 		{"with the name of an event in the URL only", "text=x", nil, 400},
 		{"with an event for hooks", "_event=list", nil, 400},
-		{"with too many values", "_event=say" + strings.Repeat("&a", 1001), nil, 413},
+		{"with too many values", "_event=say" + strings.Repeat("&a", 1001), nil, 400},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			b, log := deskBrowser(t, Options{MaxFrame: 1024, Origins: []string{"https://trusted.test"}})
+			b, log := deskBrowser(t, Options{MaxFrame: minFrame, Origins: []string{"https://trusted.test"}})
 			answer, text := b.do("POST", "/rooms/a?_event=say", row.body, row.header...)
 			require.Equal(t, row.status, answer.StatusCode, text)
 			require.Equal(t, "text/plain; charset=utf-8", answer.Header.Get("Content-Type"))
@@ -539,6 +541,29 @@ func TestATemplateThatFailsIsNoHalfPage(t *testing.T) {
 	require.Equal(t, "Something went wrong.\n", text)
 }
 
+func TestTheFirstRenderingIsTraced(t *testing.T) {
+	t.Parallel()
+	var said []string
+	site := newTestSite(t, Options{Trace: &Trace{
+		Mounted: func(pattern string, connected bool, _ time.Duration, err error) {
+			said = append(said, fmt.Sprintf("mounted %s %t %v", pattern, connected, err))
+		},
+		Handled: func(pattern, event string, _ time.Duration, err error) {
+			said = append(said, fmt.Sprintf("handled %s %s %v", pattern, event, err))
+		},
+		Rendered: func(pattern string, _ time.Duration, bytes int) {
+			said = append(said, fmt.Sprintf("rendered %s %t", pattern, bytes > 50))
+		},
+	}})
+	Handle(site, "/rooms/{room}", deskView(new(sync.Map)))
+	r := httptest.NewRequest("POST", "/rooms/a", strings.NewReader("_event=say"))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	site.ServeHTTP(httptest.NewRecorder(), r)
+	require.Equal(t, []string{
+		"mounted /rooms/{room} false <nil>", "handled /rooms/{room} say text is missing", "rendered /rooms/{room} true",
+	}, said)
+}
+
 func TestThePageIsLeftWhenItIsWritten(t *testing.T) {
 	t.Parallel()
 	type state struct{}
@@ -552,6 +577,26 @@ func TestThePageIsLeftWhenItIsWritten(t *testing.T) {
 	})
 	newBrowser(t, site).get("/")
 	require.ErrorIs(t, <-left, context.Canceled)
+}
+
+func TestTheRequestOfAPageIsTheOneThatCame(t *testing.T) {
+	t.Parallel()
+	type state struct{}
+	type key struct{}
+	site := newTestSite(t, Options{})
+	Handle(site, "/", &View[state]{
+		Template: template.Must(template.New("x").Parse(`x`)),
+		Mount: func(ctx *Ctx, _ *state) error {
+			if c := ctx.Request().Context(); c.Value(key{}) != "middleware" || c.Value(slotKey{}) != nil {
+				return &Error{Status: 418}
+			}
+			return nil
+		},
+	})
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest("GET", "/", nil)
+	site.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), key{}, "middleware")))
+	require.Equal(t, 200, w.Code)
 }
 
 func TestMiddlewareMayPutAStrictPolicyAround(t *testing.T) {

@@ -34,7 +34,7 @@ type Options struct {
 	// Trace is called when something happens. Nil means nothing.
 	Trace *Trace
 
-	MaxFrame    int           // of a frame from the browser and of a form without JavaScript, in bytes, at least 1 KiB; 0 means 64 KiB
+	MaxFrame    int           // of a frame from the browser and of a form without JavaScript, in bytes, at least 8 KiB; 0 means 64 KiB
 	EventRate   float64       // events a second that one page may send; 0 means 50
 	EventBurst  int           // that may come at once; 0 means 100
 	MaxPushes   int           // pushed events that may wait; 0 means 256
@@ -45,6 +45,9 @@ type Options struct {
 	Idle        time.Duration // without an event from the user, after which a page is disconnected; 0 means never
 	MaxAge      time.Duration // after which a page must connect anew, spread by a tenth; 0 means never
 }
+
+// minFrame is the least MaxFrame, in bytes: room for a token with a flash and a long URL.
+const minFrame = 8 << 10
 
 // withDefaults returns the options with every default filled in, or an error that names the field at fault.
 func (o Options) withDefaults() (Options, error) {
@@ -60,8 +63,8 @@ func (o Options) withDefaults() (Options, error) {
 			return o, fmt.Errorf("live: Options.%s must not be negative", f.name)
 		}
 	}
-	if o.MaxFrame != 0 && o.MaxFrame < 1<<10 {
-		return o, fmt.Errorf("live: Options.MaxFrame is %d bytes, which is less than the 1024 that a page needs to connect", o.MaxFrame)
+	if o.MaxFrame != 0 && o.MaxFrame < minFrame {
+		return o, fmt.Errorf("live: Options.MaxFrame is %d bytes, which is less than the %d that a page may need to connect", o.MaxFrame, minFrame)
 	}
 	if math.IsInf(o.EventRate, 0) {
 		return o, errors.New("live: Options.EventRate must be finite")
@@ -183,6 +186,9 @@ func (s *Site) handle(pattern string, p page) {
 // of its host: the client and the socket are below /_live/. Middleware may be around it if what it passes on as the
 // [http.ResponseWriter] can be hijacked or has a method Unwrap, see [http.ResponseController]. For a WebSocket it returns
 // when that is open; the page keeps the values in the context of the request and does not end with it.
+//
+// The cookies of the site are bound to the host and to TLS if the request came over TLS, or if a proxy says so of it
+// with X-Forwarded-Proto.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, ownPath) {
 		s.serveOwn(w, r)
@@ -215,7 +221,7 @@ func (s *Site) Disconnect(session string) {
 	}
 	s.mu.Unlock()
 	for _, conn := range conns {
-		conn.Close(closeSession, "the session has ended")
+		go conn.Close(closeSession, "the session has ended") // which waits for a client that takes nothing
 	}
 }
 

@@ -34,7 +34,7 @@ func TestOptionsOutOfBoundsAreNamed(t *testing.T) {
 		{Options{Secret: make([]byte, 31)}, "live: Options.Secret has 31 bytes; it needs 32 random ones at least"},
 		{Options{Secret: []byte{}}, "live: Options.Secret has 0 bytes; it needs 32 random ones at least"},
 		{Options{MaxFrame: -1}, "live: Options.MaxFrame must not be negative"},
-		{Options{MaxFrame: 1023}, "live: Options.MaxFrame is 1023 bytes, which is less than the 1024 that a page needs to connect"},
+		{Options{MaxFrame: 8191}, "live: Options.MaxFrame is 8191 bytes, which is less than the 8192 that a page may need to connect"},
 		{Options{EventRate: -1}, "live: Options.EventRate must not be negative"},
 		{Options{EventRate: math.NaN()}, "live: Options.EventRate must not be negative"},
 		{Options{EventRate: math.Inf(1)}, "live: Options.EventRate must be finite"},
@@ -169,12 +169,17 @@ func TestAURLIsResolvedToItsView(t *testing.T) {
 	}
 	for _, bad := range []string{
 		"", "rooms/a", "?a=b", "#a", "/", "/rooms", "/rooms/", "/rooms/a/b", "/home", "//rooms/a", "/rooms/../rooms/a", "/rooms//a", "/\\rooms/a",
-		"https://other.test/rooms/a", "//other.test/rooms/a", "https:/rooms/a", "https:///rooms/a", "javascript:alert(1)", "mailto:a@b",
+		"https://other.test/rooms/a", "//other.test/rooms/a", "https:/rooms/a", "///rooms/a", "https:///rooms/a", "javascript:alert(1)", "mailto:a@b",
 		"https://me@site.test/rooms/a", "/rooms/%zz", "/rooms/a\n", "/_live/socket", "/rooms/" + strings.Repeat("a", maxURL),
 	} {
 		_, _, _, err := site.resolve(r, bad)
 		require.ErrorIs(t, err, errNotLive, bad)
 	}
+	Handle(site, "/", view())
+	_, _, _, err := site.resolve(r, "/anything")
+	require.NoError(t, err)
+	_, _, _, err = site.resolve(r, socketPath)
+	require.ErrorIs(t, err, errNotLive)
 	require.Equal(t, socketPath, r.URL.Path, "the request is as it was")
 	require.Equal(t, "POST", r.Method)
 }
@@ -566,13 +571,13 @@ func TestOnlySoManyPagesConnect(t *testing.T) {
 
 func TestAFrameThatIsNotUnderstoodEndsTheConnection(t *testing.T) {
 	t.Parallel()
-	b := newBrowser(t, clickerSite(t, Options{MaxFrame: 1024}))
+	b := newBrowser(t, clickerSite(t, Options{MaxFrame: minFrame}))
 	for name, row := range map[string]struct {
 		frame string
 		code  int
 	}{
 		"no JSON":   {"nonsense", closeBad},
-		"too large": {`[2,"h"` + strings.Repeat(" ", 1100) + "]", websocket.CloseMessageTooBig},
+		"too large": {`[2,"h"` + strings.Repeat(" ", minFrame) + "]", websocket.CloseMessageTooBig},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -119,14 +119,14 @@ func TestASocketRefusesBadFrames(t *testing.T) {
 		code int
 		err  error
 	}{
-		{"too large", websocket.TextMessage, strings.Repeat("x", 1025), websocket.CloseMessageTooBig, errTooBig},
+		{"too large", websocket.TextMessage, strings.Repeat("x", minFrame+1), websocket.CloseMessageTooBig, errTooBig},
 		{"binary", websocket.BinaryMessage, "[1]", websocket.CloseUnsupportedData, errBinary},
 		{"not UTF-8", websocket.TextMessage, "\xff", websocket.CloseInvalidFramePayloadData, errNotUTF8},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				so, conn := accepted(t, Options{MaxFrame: 1024})
+				so, conn := accepted(t, Options{MaxFrame: minFrame})
 				failed := make(chan error, 1)
 				go func() {
 					_, err := so.Read()
@@ -143,11 +143,11 @@ func TestASocketRefusesBadFrames(t *testing.T) {
 func TestAFrameOfTheGreatestSizeIsTaken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		so, conn := accepted(t, Options{MaxFrame: 1024})
-		go conn.WriteMessage(websocket.TextMessage, []byte(strings.Repeat("x", 1024)))
+		so, conn := accepted(t, Options{MaxFrame: minFrame})
+		go conn.WriteMessage(websocket.TextMessage, []byte(strings.Repeat("x", minFrame)))
 		frame, err := so.Read()
 		require.NoError(t, err)
-		require.Len(t, frame, 1024)
+		require.Len(t, frame, minFrame)
 	})
 }
 
@@ -292,6 +292,25 @@ func TestCloseTellsTheBrowserWhyAndWaitsForItsAnswer(t *testing.T) {
 		require.Equal(t, closeSession, closeCode(t, conn)) // which answers
 		require.Error(t, <-read)
 		require.Error(t, so.Write([]byte("[0]")))
+	})
+}
+
+func TestAClosedConnectionStaysUntilTheBrowserAnswers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		so, conn := accepted(t, Options{})
+		conn.SetCloseHandler(func(int, string) error { return nil }) // not at once
+		go so.Close(closeSession, "")
+		require.Equal(t, closeSession, closeCode(t, conn))
+		read := make(chan error, 1)
+		go func() {
+			_, err := so.Read()
+			read <- err
+		}()
+		require.NoError(t, conn.WriteMessage(websocket.TextMessage, []byte("[1]")), "what was on its way")
+		require.Empty(t, read)
+		require.NoError(t, conn.WriteControl(websocket.CloseMessage, nil, time.Now().Add(time.Second)))
+		require.ErrorIs(t, <-read, net.ErrClosed, "and the frame is not handed out")
 	})
 }
 
