@@ -273,8 +273,12 @@ type rung struct {
 	Price string
 	Size  string
 	Total string // of this rung and all better ones
-	Depth int    // Total in percent of the greatest that is shown
+	Depth int    // Total, of fullDepth for a scale that has room for all that is shown
 }
+
+// fullDepth is the length of the scale of a ladder. The scale is a power of two of lots, so that it seldom
+// changes: else every change of the book would be one of all rungs. The page stretches it to its width.
+const fullDepth = 128
 
 // ladderLength is how many rungs a ladder has on each side: as many as a tall window has room for.
 const ladderLength = 30
@@ -294,8 +298,11 @@ func (s *Symbol) ladder(m *market, step int64) ladder {
 		l.Balance = int(100 * float64(b) / float64(b+a))
 	}
 	bids, asks = steps(bids, step), steps(asks, step)
-	deepest := max(sum(bids), sum(asks), 1)
-	l.Bids, l.Asks = s.rungs(bids, deepest), s.rungs(asks, deepest)
+	scale := int64(1)
+	for deepest := max(sum(bids), sum(asks)); scale < deepest; {
+		scale *= 2
+	}
+	l.Bids, l.Asks = s.rungs(bids, scale), s.rungs(asks, scale)
 	slices.Reverse(l.Asks)
 	return l
 }
@@ -339,13 +346,13 @@ func rungID(side book.Side, price string) string {
 	return "bid-" + price
 }
 
-func (s *Symbol) rungs(levels []levelChange, deepest int64) []rung {
+func (s *Symbol) rungs(levels []levelChange, scale int64) []rung {
 	rungs := make([]rung, 0, len(levels))
 	total := int64(0)
 	for _, l := range levels {
 		total += l.qty
 		raw := s.Price(l.price)
-		rungs = append(rungs, rung{rungID(l.side, raw), raw, thousands(raw), s.Qty(l.qty), s.Qty(total), int(100 * float64(total) / float64(deepest))})
+		rungs = append(rungs, rung{rungID(l.side, raw), raw, thousands(raw), s.Qty(l.qty), s.Qty(total), int(fullDepth * float64(total) / float64(scale))})
 	}
 	return rungs
 }

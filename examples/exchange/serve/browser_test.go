@@ -98,7 +98,7 @@ func TestThePageInABrowser(t *testing.T) {
 	tab.Press("\r")
 	tab.WaitText("#answer", "Done: 0.0001 BTC")
 	tab.Wait(`[...document.querySelectorAll(".toast")].some((t) => t.textContent.startsWith("Bought0.0001 BTC at "))`)
-	tab.Click("#list-fills")
+	tab.Click("#list-trades")
 	tab.WaitText("#fills tr", "0.0001 BTC")
 	tab.WaitText("#fills tr", "Taker")
 	tab.Click("#list-orders")

@@ -42,6 +42,7 @@ type desk struct {
 
 	Key    string // of the next order, so that it is placed once if it is sent twice
 	ticket ticket // as far as it is filled in
+	Worth  worth  // of the ticket
 	orders bucket // how many may be sent
 
 	at      eventstore.Position // where the read model stood when it was read
@@ -57,7 +58,7 @@ type desk struct {
 // What the list of a desk shows.
 const (
 	listOrders = "orders"
-	listFills  = "fills"
+	listFills  = "trades"
 )
 
 const (
@@ -83,7 +84,11 @@ func deskView(s *Server) (*live.View[desk], error) {
 	}
 	live.On(v, "place", func(ctx *live.Ctx, d *desk, in ticket) error { return d.place(ctx, in) })
 	live.On(v, "cancel", func(ctx *live.Ctx, d *desk, in struct{ Order string }) error { return d.cancel(ctx, in.Order) })
-	live.On(v, "ticket", func(_ *live.Ctx, d *desk, in ticket) error { d.ticket = in; return nil })
+	live.On(v, "ticket", func(ctx *live.Ctx, d *desk, in ticket) error {
+		d.ticket = in
+		d.read(ctx)
+		return nil
+	})
 	live.On(v, "group", func(ctx *live.Ctx, d *desk, in struct{ Group string }) error {
 		ctx.Replace(d.link("group", in.Group))
 		return nil
@@ -190,11 +195,12 @@ func (d *desk) enter(ctx *live.Ctx) error {
 	return nil
 }
 
-// read reads what is shown of the owner, and says in the title how the market stands.
+// read reads all that the page shows of the market and of the owner, but for what boards and the chart show.
 func (d *desk) read(ctx *live.Ctx) {
 	title := "levada exchange"
 	d.s.exchange.view(d.Market, func(m *market, at eventstore.Position) {
 		d.at, d.resting, d.filled = at, m.own(d.owner), m.filled(d.owner, fillsShown)
+		d.Worth = d.ticket.worth(d.Market, m)
 		if n := len(m.trades); n > 0 {
 			title = thousands(d.Market.Price(m.trades[n-1].price)) + " " + d.Market.Name + " · " + title
 		}
@@ -255,7 +261,6 @@ func (x *Exchange) news(ctx context.Context, s *Symbol, owner uint64, after even
 
 // place places the order in the form.
 func (d *desk) place(ctx *live.Ctx, in ticket) error {
-	d.ticket = in
 	r, wrong := in.request(d.Market)
 	if wrong != nil {
 		return wrong

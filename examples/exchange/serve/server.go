@@ -132,6 +132,12 @@ func (s *Server) openSite() error {
 	s.site, err = live.NewSite(&live.Options{
 		Layout: layout, Logger: s.log, MaxPages: s.limits.sessions, MaxFrame: s.limits.pageBytes,
 		EventRate: s.limits.requestRate, EventBurst: s.limits.requestBurst, WriteWait: s.limits.writeTimeout,
+		Explain: func(err error) string {
+			if e, known := refusalOf(err); known {
+				return sentence(e.detail)
+			}
+			return ""
+		},
 	})
 	if err != nil {
 		return err

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/levada-go/levada/eventstore"
 	"github.com/levada-go/levada/examples/exchange/book"
 	"github.com/levada-go/levada/live"
 )
@@ -147,12 +146,6 @@ func (d *desk) Quantity() string { return cmp.Or(d.Value("quantity"), d.asked.Ge
 
 // Wrong reports whether something is wrong with a field.
 func (d *desk) Wrong(field string) bool { return d.Error(field) != "" }
-
-// Worth returns what the order in the form is worth now.
-func (d *desk) Worth() (w worth) {
-	d.s.exchange.view(d.Market, func(m *market, _ eventstore.Position) { w = d.ticket.worth(d.Market, m) })
-	return w
-}
 
 // An answer is what is said of the order that was sent last.
 type answer struct{ Tone, Text string }

@@ -47,12 +47,12 @@ live.hook("Ladder", {
       });
     });
   },
-  // fit stretches the bars, so that the deepest row that is to be seen is as wide as the ladder.
+  // fit stretches the scale of the bars, so that the deepest row that is to be seen is as wide as the ladder.
   fit() {
     const depth = (row) => (row ? parseFloat(row.querySelector("rect").getAttribute("width")) : 0);
     const rows = this.rows();
     const deepest = Math.max(depth(rows[0]), depth(rows.at(-1)));
-    this.el.style.setProperty("--zoom", deepest > 0 ? (100 / deepest).toFixed(3) : "1");
+    this.el.style.setProperty("--zoom", deepest > 0 ? (128 / deepest).toFixed(3) : "1");
   },
 });
 
