@@ -164,7 +164,8 @@ func (r *Region[T]) frame(data T) {
 	from := r.version()
 	diff, err := m.view.Frame(nil, data)
 	if err != nil {
-		panic(err)
+		r.fail(err)
+		return
 	}
 	m.data = data
 	if len(diff) == 0 {
@@ -178,7 +179,7 @@ func (r *Region[T]) frame(data T) {
 	r.publish(shared)
 }
 
-// full returns the region as a whole and its version.
+// full returns the region as a whole and its version, nil when it cannot be rendered.
 func (r *Region[T]) full() (*wire.Shared, uint64) {
 	m := &r.made
 	m.Lock()
@@ -187,7 +188,8 @@ func (r *Region[T]) full() (*wire.Shared, uint64) {
 	if m.full == nil {
 		frame, err := m.view.Full(nil, m.data)
 		if err != nil {
-			panic(err)
+			r.fail(err)
+			return nil, version
 		}
 		m.full = &wire.Shared{Bytes: wire.AppendRegion(nil, r.name, 0, version, frame)}
 	}
@@ -195,27 +197,45 @@ func (r *Region[T]) full() (*wire.Shared, uint64) {
 }
 
 // print writes what Set said last, whether or not a frame was made of it yet: a page over HTTP is never older than
-// what happened before it was asked for.
+// what happened before it was asked for. If that cannot be shown, it writes what the last frame was made of.
 func (r *Region[T]) print(to *strings.Builder) {
 	n := &r.newest
 	n.Lock()
 	data, any := n.data, n.any
 	n.Unlock()
-	if !any {
+	if !any || r.execute(to, data) {
 		return
 	}
+	m := &r.made
+	m.Lock()
+	data = m.data
+	m.Unlock()
+	if r.version() > 0 {
+		r.execute(to, data)
+	}
+}
+
+// execute writes the region as it is with data, and reports whether it could.
+func (r *Region[T]) execute(to *strings.Builder, data T) (ok bool) {
 	defer r.report()
 	var b strings.Builder
 	if err := r.template.Execute(&b, data); err != nil {
-		panic(err)
+		r.fail(err)
+		return false
 	}
 	to.WriteString(b.String())
+	return true
 }
 
-// report logs what went wrong in the template, be it an error or a panic in what the template calls.
+// fail logs that the template has failed.
+func (f *feed) fail(err error) {
+	slog.Error("live: a region cannot be rendered", slog.String("region", f.name), slog.Any("error", err))
+}
+
+// report logs a panic in what the template calls.
 func (f *feed) report() {
 	if v := recover(); v != nil {
-		slog.Error("live: a region cannot be rendered", slog.String("region", f.name), slog.Any("value", v), slog.String("stack", string(debug.Stack())))
+		slog.Error("live: panic", slog.String("region", f.name), slog.Any("value", v), slog.String("stack", string(debug.Stack())))
 	}
 }
 
@@ -223,7 +243,7 @@ func (f *feed) report() {
 type feed struct {
 	name  string
 	state atomic.Pointer[feedState]
-	whole func() (*wire.Shared, uint64) // panics when it cannot be rendered
+	whole func() (*wire.Shared, uint64) // nil when it cannot be rendered
 
 	mu        sync.Mutex
 	followers map[*session]struct{}
@@ -311,7 +331,9 @@ func (f *follow) frames(all []outgoing) (batch []outgoing) {
 		return batch
 	}
 	defer f.report()
-	frame, version := f.whole()
-	f.has = version
-	return append(batch, outgoing{shared: frame})
+	if frame, version := f.whole(); frame != nil {
+		f.has = version
+		batch = append(batch, outgoing{shared: frame})
+	}
+	return batch
 }

@@ -2,6 +2,7 @@ package live
 
 import (
 	"fmt"
+	"iter"
 	"net/http/httptest"
 	"strings"
 	"sync"
@@ -275,6 +276,9 @@ func TestATemplateThatFailsLeavesTheRegionAsItWas(t *testing.T) {
 		r.Set(2, []int{1})
 		p.drain()
 		require.Equal(t, "2", p.region("r"))
+		w := httptest.NewRecorder()
+		site.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+		require.Contains(t, w.Body.String(), `live-region="r">2</div>`)
 		q := join(t, site, "/")
 		require.Equal(t, "2", q.region("r"))
 		r.Set(3, []int{1, 3})
@@ -338,6 +342,36 @@ func TestAllPagesSeeTheRegionWhateverTheirSpeed(t *testing.T) {
 			}
 			require.Empty(t, book.followers)
 		})
+	})
+}
+
+type loud struct{ N int }
+
+func (l loud) All() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		if l.N == 2 {
+			panic("boom")
+		}
+		yield(l.N)
+	}
+}
+
+func TestAPanicInTheDataOfARegionIsNoPanicOfTheProcess(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r, err := NewRegion[loud]("r", parse(`{{range .All}}{{.}}{{end}}`), -1)
+		require.NoError(t, err)
+		site := quietSite(t, nil)
+		Handle(site, "/", &View[board]{Template: parse(`{{.Region.HTML}}`), Mount: func(ctx *Ctx, s *board) error {
+			s.Region = r.Show(ctx)
+			return nil
+		}})
+		for i, want := range []string{"1", "1", "3"} {
+			r.Set(uint64(i), loud{i + 1})
+			p := join(t, site, "/")
+			require.Equal(t, want, p.region("r"))
+			p.close()
+		}
 	})
 }
 
