@@ -3,6 +3,7 @@ package client_test
 import (
 	"bytes"
 	"compress/gzip"
+	"os"
 	"regexp"
 	"testing"
 
@@ -28,6 +29,12 @@ func TestClientNamesTheLicencesOfWhatIsInIt(t *testing.T) {
 	head, _, _ := bytes.Cut(client.JS, []byte("\n"))
 	require.Contains(t, string(head), "levada, Apache-2.0")
 	require.Contains(t, string(head), "idiomorph 0.8.0, 0BSD")
+	ours, err := os.ReadFile("../../LICENSE")
+	require.NoError(t, err)
+	require.Contains(t, string(ours), "Apache License")
+	theirs, err := os.ReadFile("LICENSE-idiomorph")
+	require.NoError(t, err)
+	require.Contains(t, string(theirs), "Zero-Clause BSD")
 }
 
 func TestClientNeedsNothingThatAStrictPolicyForbids(t *testing.T) {

@@ -2,7 +2,7 @@
 
 import { changes, isUsed, unuse, use, values } from "./forms";
 import { lock, locks } from "./locks";
-import { all, attr, isPlain, root } from "./page";
+import { all, attr, idOf, isPlain, root } from "./page";
 import { hasJoined, isConnected, send } from "./socket";
 
 type Timer = { timer: ReturnType<typeof setTimeout>; run?: (() => void) | 0 };
@@ -77,7 +77,7 @@ const change = (form: HTMLFormElement, name: string, target: string, cause?: Ele
 export const recover = (page: Element) => {
   for (const form of all<HTMLFormElement>("form[id][live-change]")) {
     const name = attr(form, "change")!;
-    const neu = page.querySelector("#" + CSS.escape(form.getAttribute("id")!));
+    const neu = page.querySelector("#" + CSS.escape(idOf(form)));
     const recovery = attr(form, "auto-recover");
     if (recovery !== "ignore" && isUsed(form) && neu && attr(neu, "change") === name) change(form, recovery || name, "");
   }

@@ -22,6 +22,9 @@ export const on = (name: string, fn: (detail: any) => void) => {
 /** Whether a click of a link is to be followed in this page. */
 export const isPlain = (e: MouseEvent) => !(e.button || e.ctrlKey || e.metaKey || e.shiftKey || e.altKey);
 
+/** The id of el, also where el is a form with a field that is called id. */
+export const idOf = (el: Element) => el.getAttribute("id")!;
+
 export const byId = (id: string) => document.getElementById(id);
 
 export const all = <E extends Element>(selector: string) => [...root.querySelectorAll<E>(selector)];

@@ -21,11 +21,11 @@ export const holding = (el: Element, html: string) => {
 
 /** Runs what may take the focus from an element that stays, and gives it back. */
 const withFocus = (run: () => void) => {
-  const active = document.activeElement as HTMLInputElement;
+  const active = (document.activeElement || {}) as HTMLInputElement;
   const { selectionStart, selectionEnd } = active;
   run();
   if (active === document.activeElement || !active.isConnected) return;
-  active.focus();
+  active.focus({ preventScroll: true });
   if (selectionEnd !== null) active.setSelectionRange?.(selectionStart, selectionEnd);
 };
 

@@ -221,6 +221,8 @@ export const start = (fn: (message: any[]) => void) => {
     isLeaving = false;
     lost(4408);
   });
+  // Another part of this same page is no load of it.
+  addEventListener("hashchange", () => isLeaving && location.reload());
   addEventListener("online", () => !joined && !isOpen && !isLeaving && connect());
   connect();
 };

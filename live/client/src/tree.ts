@@ -3,7 +3,7 @@
 // its full frame: a row is the array of its dynamics, a group the array of its body and its rows.
 
 import { covered, locks } from "./locks";
-import { byId } from "./page";
+import { byId, idOf } from "./page";
 import { drawn, holding, move } from "./patch";
 import { touch } from "./hooks";
 
@@ -81,11 +81,11 @@ export const newTree = (host: () => Element | undefined) => {
       if (typeof dynamic === "object") row[slot] = take(dynamic, inside(place, body, row, slot));
     });
 
-  const idOf = (body: number, row: Row) => {
+  const rowId = (body: number, row: Row) => {
     if (row.id === undefined) {
       const template = document.createElement("template");
       template.innerHTML = html(body, row);
-      row.id = template.content.firstElementChild!.id;
+      row.id = idOf(template.content.firstElementChild!);
     }
     return row.id;
   };
@@ -108,7 +108,7 @@ export const newTree = (host: () => Element | undefined) => {
     // The element of a row, if it can be moved about by itself. Should one not be found, the place is drawn.
     const element = (index: number) => {
       const row = group[index + 1] as Row | undefined;
-      const el = direct && row && byId(idOf(body, row));
+      const el = direct && row && byId(rowId(body, row));
       return el && !covered(el) ? el : null;
     };
     const elements = (indexes: number[]) => {
@@ -157,7 +157,7 @@ export const newTree = (host: () => Element | undefined) => {
         for (let i = 0; i < args.length; i += 2) {
           const row = group[args[i] + 1] as Row;
           if (isKeyed(bodies[body])) {
-            patch(body, row, args[i + 1], { up: place, row, body, id: idOf(body, row) });
+            patch(body, row, args[i + 1], { up: place, row, body, id: rowId(body, row) });
             row.id = undefined;
           } else patch(body, row, args[i + 1], place);
         }
@@ -178,7 +178,7 @@ export const newTree = (host: () => Element | undefined) => {
         const added: Row[] = args.slice(op === 1 ? 3 : 1);
         const ref = list.children[at] || null;
         for (const neu of [...holding(list, rows([body, ...added])).children]) {
-          const old = list.children.namedItem(neu.id);
+          const old = list.children.namedItem(idOf(neu));
           if (old) drawn(old, neu);
           else if (op === 1) list.insertBefore(list.ownerDocument.adoptNode(neu), ref);
         }
@@ -204,7 +204,7 @@ export const newTree = (host: () => Element | undefined) => {
     }
     const neu = holding(el.parentElement!, html(body, row, scope)).firstElementChild!;
     drawn(el, neu);
-    if (!scope) row.id = neu.id;
+    if (!scope) row.id = idOf(neu);
     return;
   };
 

@@ -53,11 +53,11 @@ const hand = (events: [string, unknown][] = []) => {
   for (const event of events) emit(...event);
 };
 
-const update = (body: Body, refs: number[], anew?: boolean, before?: (page: Element) => void) => {
+const update = (body: Body, refs: number[], anew?: boolean, before?: (page: Element) => void, joins?: number) => {
   hand(body.f);
   if (body.t !== undefined) document.title = body.t;
   // Where the user went, or came, there is an entry of the history already.
-  if (body.u) go(body.u[0], body.u[1] || before || refs.includes(followed));
+  if (body.u) go(body.u[0], body.u[1] || joins || refs.includes(followed));
   if (body.v) position.value = body.v;
   if (body.d) apply(body.d, anew, before);
   for (const ref of refs) unlock(ref);
@@ -73,7 +73,7 @@ const mounted = (ref: number, body: Body) => {
   const anew = !joins && ref > 0;
   if (anew) unlock();
   if (joins) for (const region of regions.values()) region.version = UNKNOWN;
-  update(body, [ref], anew, anew ? undefined : recover);
+  update(body, [ref], anew, anew ? undefined : recover, joins);
   if (joins) emit("connected");
   if (joins > 1) callAll("reconnected");
 };

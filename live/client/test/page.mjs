@@ -31,8 +31,8 @@ class Clock {
 export const body = (id, text, shape = 0) => [id, shape, ...text.split(/\{\{\d*\}\}/)];
 
 /**
- * Opens a page whose root holds html. Options: url, head and before (run in the page before the client), attributes
- * of the root, and moves: whether moveBefore is there.
+ * Opens a page whose root holds html, and starts the client in it. Options: url, head, what is outside of the root,
+ * before (called with the window before the client), fetch and random (what Math.random returns).
  */
 export const open = (html = "", { url = "http://app.test/page", before, outside = "", head = "", fetch, random = 0.5 } = {}) => {
   const errors = [];

@@ -120,6 +120,14 @@ test("the server may send the page away", () => {
   assert.equal(page.sockets.length, 1);
 });
 
+test("the server may send the page away to another part of itself", () => {
+  const page = joined();
+  page.say("l", "/page#part");
+  page.clock.tick(1);
+  assert.equal(page.window.location.hash, "#part");
+  assert.match(page.errors.join(), /navigation/);
+});
+
 test("a heartbeat follows 30 seconds of silence, and a second silence ends the connection", () => {
   const page = joined();
   page.clock.tick(29_999);

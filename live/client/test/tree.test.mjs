@@ -90,6 +90,17 @@ test("an update may change the id of a row", () => {
   assert.equal(page.html, `<ul id="l"><li id="a-1-y">ONE</li></ul>`);
 });
 
+test("rows may be forms with a field that is called id", () => {
+  const page = open();
+  page.join([[0, [0, ["l", 0, 0, 1, 6]], `<div id="l">`, `</div>`], body(1, `<form id="f{{0}}"><input name="id"><b>{{1}}</b></form>`, 1)], [[1, ["1", "a"], ["2", "b"]]]);
+  const form = page.$("#l").children[1];
+  page.say(0, { d: [0, [[2, 1, 0], [4, 0, [1, "B"]]]] });
+  page.say(0, { d: [0, [[2, 0, 1]]] });
+  assert.equal(page.$("#l").children[1], form);
+  assert.equal(page.$$("b").map((b) => b.textContent).join(), "a,B");
+  assert.deepEqual(page.errors, []);
+});
+
 test("a list that becomes empty, and full again", () => {
   const page = table(2);
   page.say(0, { d: [1, 0] });
