@@ -22,6 +22,7 @@ type people struct {
 
 // A person may look with several tabs.
 type person struct {
+	ID      string
 	Name    string
 	Initial string
 	Hue     int // 0 to 7
@@ -67,7 +68,7 @@ func (p *people) look() {
 	p.All, p.Here = nil, 0
 	for _, who := range p.of.List(room) {
 		me := who.Key == p.Me
-		p.All = append(p.All, person{who.Key, strings.ToUpper(who.Key[:1]), len(who.Key) * 5 % 8, len(who.Metas), me})
+		p.All = append(p.All, person{strings.ReplaceAll(who.Key, " ", "-"), who.Key, strings.ToUpper(who.Key[:1]), len(who.Key) * 5 % 8, len(who.Metas), me})
 		for _, m := range who.Metas {
 			var at string
 			if m.Decode(&at) == nil && at == p.at && !me {
