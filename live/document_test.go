@@ -645,3 +645,18 @@ func TestManyBrowsersAtOnce(t *testing.T) {
 		require.Equal(t, 5, strings.Count(page, "<li>"))
 	}
 }
+
+func BenchmarkFirstRendering(b *testing.B) {
+	site := newTestSite(b, Options{})
+	Handle(site, "/rooms/{room}", deskView(new(sync.Map)))
+	r := withSession(alice, false)
+	r.URL.Path = "/rooms/a"
+	b.ReportAllocs()
+	for b.Loop() {
+		w := httptest.NewRecorder()
+		site.ServeHTTP(w, r)
+		if w.Code != 200 {
+			b.Fatal(w.Code)
+		}
+	}
+}

@@ -609,6 +609,55 @@ func TestAConnectionThatDoesNotJoinIsClosed(t *testing.T) {
 	})
 }
 
+func TestNothingIsLeftOfABrowserThatVanished(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		every time.Duration // the page changes by itself
+		gone  time.Duration // when the site must know
+	}{
+		"in silence":             {0, 2 * heartbeat},
+		"while it is written to": {time.Second, 12 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { // fails if a goroutine is left
+				left := make(chan time.Time, 2)
+				site := newTestSite(t, Options{})
+				Handle(site, "/", &View[clicker]{
+					Template: template.Must(template.New("x").Parse(`<p>{{.N}}</p>`)),
+					Mount: func(ctx *Ctx, s *clicker) error {
+						if row.every > 0 {
+							ctx.Every(row.every, func() { s.N++ })
+						}
+						return nil
+					},
+					Leave: func(*clicker) { left <- time.Now() },
+				})
+				server := &http.Server{Handler: site}
+				l := newLine()
+				go server.Serve(l)
+				dialer := websocket.Dialer{NetDialContext: func(context.Context, string, string) (net.Conn, error) { return l.dial(), nil }}
+				conn, _, err := dialer.Dial("ws://site.test"+socketPath, http.Header{"Cookie": {"live=" + alice}})
+				require.NoError(t, err)
+				go conn.WriteJSON([]any{1, "j", map[string]any{"t": site.token(alice, nil), "u": "/", "p": map[string]string{}, "n": 0}})
+				_, frame, err := conn.ReadMessage()
+				require.NoError(t, err)
+				require.True(t, bytes.HasPrefix(frame, []byte(`["j",1,`)))
+				require.Equal(t, 1, site.Stats().Connected)
+
+				start := time.Now() // the line stays open, and nobody is at its end
+				require.LessOrEqual(t, (<-left).Sub(start), row.gone+closeWrite+closeWait)
+				time.Sleep(closeWrite + closeWait)
+				synctest.Wait()
+				require.Empty(t, site.conns)
+				require.Empty(t, site.sessions)
+				conn.Close()
+				server.Close()
+			})
+		})
+	}
+}
+
 func TestManyPagesComeAndGo(t *testing.T) {
 	t.Parallel()
 	site := clickerSite(t, Options{})
