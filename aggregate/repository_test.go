@@ -205,3 +205,35 @@ func TestResultSaysWhetherTheDomainRefused(t *testing.T) {
 		require.False(t, res.Refused, "afterwards")
 	}
 }
+
+// A trace goes from the request to the events, and from them to what their handlers do, also when
+// commands of several traces are committed together.
+func TestEventsBelongToTheTraceOfTheirOwnCommand(t *testing.T) {
+	t.Parallel()
+	const first, second = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	s := memstore.Open(nil)
+	r := open(t, s, accounts())
+	var pending []*command.Pending
+	for _, parent := range []string{first, second, "", first} {
+		pending = append(pending, r.Submit(eventstore.WithTrace(t.Context(), parent, ""), deposit{"a", 1}, command.Meta("by", "ann")))
+	}
+	for _, p := range pending {
+		_, err := p.Wait(t.Context())
+		require.NoError(t, err)
+	}
+	var got []string
+	for rec, err := range s.ReadStream(t.Context(), "account-a", 0) {
+		require.NoError(t, err)
+		require.Equal(t, "ann", rec.Metadata["by"])
+		got = append(got, rec.Metadata["traceparent"])
+		_, err = command.Dispatch(eventstore.NewContext(t.Context(), rec), r, deposit{"b", 1})
+		require.NoError(t, err)
+	}
+	require.Equal(t, []string{first, second, "", first}, got)
+	var handled []string
+	for rec, err := range s.ReadStream(t.Context(), "account-b", 0) {
+		require.NoError(t, err)
+		handled = append(handled, rec.Metadata["traceparent"])
+	}
+	require.Equal(t, got, handled)
+}

@@ -138,6 +138,12 @@ func New(ctx context.Context, cmd Command, opts ...Option) (*Envelope, error) {
 	for _, o := range opts {
 		o(e)
 	}
+	if parent, state := eventstore.TraceOf(ctx); parent != "" && e.Metadata[eventstore.TraceParent] == "" {
+		Meta(eventstore.TraceParent, parent)(e)
+		if delete(e.Metadata, eventstore.TraceState); state != "" {
+			e.Metadata[eventstore.TraceState] = state
+		}
+	}
 	if err := e.Validate(); err != nil {
 		return nil, err
 	}

@@ -169,8 +169,11 @@ func (s *Store) encode(ctx context.Context, e *Event, out *driver.Event) error {
 	if out.ID == (ID{}) {
 		out.ID = NewID()
 	}
-	if r := FromContext(ctx); r != nil && e.Correlation == (ID{}) && e.Causation == (ID{}) {
-		out.Correlation, out.Causation = r.Correlation, r.ID
+	if e.Correlation == (ID{}) && e.Causation == (ID{}) { // it says nothing of where it comes from, so ctx does
+		if r := FromContext(ctx); r != nil {
+			out.Correlation, out.Causation = r.Correlation, r.ID
+		}
+		out.Metadata = traced(ctx, out.Metadata)
 	}
 	if err := s.labels(ctx, e); err != nil {
 		return err
