@@ -1,0 +1,2 @@
+// Package browser holds the tests of the server and the client of live pages together, in Chromium.
+package browser
