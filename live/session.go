@@ -358,6 +358,7 @@ func (s *session) join(m *wire.Message) {
 		flash = nil // the user has seen it
 	}
 	s.drop()
+	s.unmount()
 	s.title, s.url, s.last = "", "", nil
 	p, pattern, r, err := s.site.resolve(s.request, m.URL)
 	if err != nil {
@@ -496,9 +497,15 @@ func (s *session) ack(ref uint64) {
 // mount leaves the page and shows another one.
 func (s *session) mount(p page, pattern string, r *http.Request, ref uint64, join *wire.JoinValues, flash map[string]string) {
 	s.drop()
-	if ref != 0 || !s.pending { // else what was asked for leads here
-		s.unmount()
+	switch {
+	case !s.pending:
 		s.pending, s.mountRef, s.isJoin = true, ref, join == s.joined
+	case ref == 0: // what was asked for leads here
+	case s.isJoin:
+		s.ack(ref)
+	default:
+		s.ack(s.mountRef) // of a mount that nobody saw
+		s.mountRef = ref
 	}
 	s.joinBy, s.told = time.Time{}, 0
 	c := newCtx(s.ctx, s.site, pattern, r, s.name)
