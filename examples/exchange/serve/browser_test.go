@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -32,12 +33,15 @@ func choose(tab *browsertest.Tab, field, value string) {
 func shoot(tab *browsertest.Tab, name string, width, height int) {
 	if dir := os.Getenv("LEVADA_SCREENSHOTS"); dir != "" {
 		tab.Resize(width, height)
-		tab.Run(`new Promise((r) => setTimeout(r, 400))`) // for the eye: transitions end
+		time.Sleep(400 * time.Millisecond) // for the eye: transitions end
 		tab.Screenshot(filepath.Join(dir, name+".png"))
 	}
 }
 
 const connected = `document.documentElement.classList.contains("live-connected")`
+
+// refused is what the console says while the exchange is closed.
+const refused = "ERR_CONNECTION_REFUSED"
 
 // openPage opens a page and waits until it is connected.
 func openPage(w *browsertest.Window, url string) *browsertest.Tab {
@@ -140,8 +144,7 @@ func TestThePageInABrowser(t *testing.T) {
 	write(tab, "[name=quantity]", "0.04")
 	at, err := url.Parse(o.url)
 	require.NoError(t, err)
-	tab.Tolerate("ERR_CONNECTION_REFUSED")
-	tab.Tolerate("WebSocket")
+	tab.Tolerate(refused)
 	require.Equal(t, 0, o.end(), o.errs.String())
 	tab.WaitText("#banner-text", "The connection was lost.")
 	tab.Wait(`!document.getElementById("banner").hidden && document.getElementById("link-text").textContent === "Offline"`)
@@ -179,5 +182,89 @@ func TestThePageInABrowser(t *testing.T) {
 	tab.Wait(`document.cookie.includes("SOL-USD")`)
 	tab.Visit(o.url)
 	tab.WaitFor(`#market-SOL-USD[aria-current=page]`)
+	tab.Tolerate(refused)
 	require.Equal(t, 0, again.end(), again.errs.String())
+}
+
+func TestTwoPeopleTradeInTheirBrowsers(t *testing.T) {
+	t.Parallel()
+	o := openMain(t, "-addr", "localhost:0", "-store", "memory:", "-demo=0")
+	ann, bob := browsertest.New(t), browsertest.New(t)
+	seller, buyer := openPage(ann, o.url), openPage(bob, o.url)
+	other := openPage(ann, o.url) // another window of hers
+
+	choose(seller, "#ticket [name=type]", "limit")
+	seller.Click("#ticket .sell")
+	write(seller, "#ticket input[name=price]", "250")
+	write(seller, "#ticket input[name=quantity]", "2")
+	seller.Press("\r")
+	seller.WaitText("#answer", "The order is in the book.")
+	seller.WaitFor("#ask-250\\.00.mine")
+	other.WaitFor("#ask-250\\.00.mine")
+	other.WaitText("#orders tr", "2.0000 BTC")
+
+	// He takes it out of the book with a click.
+	buyer.WaitFor("#ask-250\\.00:not(.mine)")
+	buyer.Click("#ask-250\\.00")
+	buyer.Wait(`document.querySelector("#ticket [name=side]:checked").value === "buy" && document.querySelector("#ticket [name=price]").value === "250.00"`)
+	buyer.Click(".presets button:nth-child(4)") // 0.5
+	require.Equal(t, "0.5", buyer.Value("#ticket input[name=quantity]"))
+	buyer.WaitText("#total", "125.00 USD")
+	buyer.Click("#submit")
+	buyer.WaitText("#answer", "Done: 0.5000 BTC traded.")
+	for _, tab := range []*browsertest.Tab{seller, other} {
+		tab.WaitText(".toast", "Sold0.5000 BTC at 250.00 USD")
+		tab.WaitText("#orders tr", "1.5000 BTC")
+	}
+	for _, tab := range []*browsertest.Tab{seller, other, buyer} {
+		tab.WaitText("#tape li", "250.00")
+		tab.WaitText("#ask-250\\.00", "1.5000")
+		tab.WaitText("#legend", "C 250.00")
+		tab.Wait(`document.getElementById("chart-empty").hidden`)
+	}
+	other.Click("#orders .cancel")
+	other.WaitText("#answer", "The order was cancelled.")
+	for _, tab := range []*browsertest.Tab{seller, other, buyer} {
+		tab.Wait(`document.querySelectorAll("#asks .row").length === 0`)
+	}
+	seller.Wait(`document.querySelectorAll("#orders tr").length === 0`)
+
+	// What it does not show, an order does not have.
+	for typ, shows := range map[string]string{"limit": "price,post", "market": "", "stop": "stop", "stop_limit": "stop,price,post",
+		"take_profit": "stop", "take_profit_limit": "stop,price,post"} {
+		choose(buyer, "#ticket [name=type]", typ)
+		require.Equal(t, shows, browsertest.Eval[string](buyer, `Object.entries({stop: ".stops", price: ".limited", post: ".check"}).filter(
+			([, s]) => getComputedStyle(document.querySelector("#ticket " + s)).display !== "none").map(([name]) => name).join()`), typ)
+	}
+	for _, tab := range []*browsertest.Tab{seller, other, buyer} {
+		tab.Tolerate(refused)
+	}
+	require.Equal(t, 0, o.end(), o.errs.String())
+}
+
+func TestThePageStandsWithoutScripts(t *testing.T) {
+	t.Parallel()
+	o := openMain(t, "-addr", "localhost:0", "-store", "memory:", "-seed", "3")
+	tab := browsertest.New(t).Open("")
+	tab.Tolerate("422") // of the order that is wrong
+	tab.NoScript()
+	tab.Visit(o.url)
+	tab.Resize(1400, 900)
+	require.Greater(t, tab.Count("#asks .row"), 4)
+	require.Greater(t, tab.Count("#tape li"), 11)
+	tab.WaitText(".waiting.plain", "The chart needs JavaScript.")
+	tab.Click("#bids .row")
+	tab.Wait(`location.search.includes("bid=")`)
+	require.Equal(t, "sell", tab.Value("#ticket [name=side]:checked"))
+	price := tab.Value("#ticket input[name=price]")
+	require.NotEmpty(t, price)
+	write(tab, "#ticket input[name=quantity]", "x")
+	tab.Click("#submit")
+	tab.WaitText("#wrong-quantity", "The quantity is a number such as 1.5.")
+	require.Equal(t, []string{price, "x"}, []string{tab.Value("#ticket input[name=price]"), tab.Value("#ticket input[name=quantity]")})
+	write(tab, "#ticket input[name=quantity]", "0.0001")
+	tab.Click("#submit")
+	tab.WaitText("#answer", "0.0001 BTC traded")
+	shoot(tab, "plain", 1400, 900)
+	require.Equal(t, 0, o.end(), o.errs.String())
 }
