@@ -8,7 +8,8 @@ const here = () => location.href.split("#")[0];
 /** The URL that the server knows of, without its fragment. */
 let known = here();
 
-const scroll = (y?: number) => {
+/** Scrolls to y, or else to where the fragment of the URL is, or to the top. */
+export const scroll = (y?: number) => {
   const target = y === undefined && location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (target) target.scrollIntoView();
   else scrollTo(0, y || 0);

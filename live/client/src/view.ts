@@ -4,7 +4,7 @@ import { recover } from "./events";
 import { callAll, settle } from "./hooks";
 import { unlock } from "./locks";
 import { all, attr, emit, root } from "./page";
-import { followed, go } from "./history";
+import { followed, go, scroll } from "./history";
 import { bye, leave, position, refresh, send, settleRef, welcome } from "./socket";
 import { catchUp, type Frame, newTree } from "./tree";
 
@@ -57,7 +57,7 @@ const update = (body: Body, refs: number[], anew?: boolean, before?: (page: Elem
   hand(body.f);
   if (body.t !== undefined) document.title = body.t;
   // Where the user went, or came, there is an entry of the history already.
-  if (body.u) go(body.u[0], body.u[1] || joins || refs.includes(followed));
+  if (body.u) go(body.u[0], body.u[1] || joins || refs.includes(followed || -1));
   if (body.v) position.value = body.v;
   if (body.d) apply(body.d, anew, before);
   for (const ref of refs) unlock(ref);
@@ -69,11 +69,12 @@ const update = (body: Body, refs: number[], anew?: boolean, before?: (page: Elem
 
 const mounted = (ref: number, body: Body) => {
   const joins = welcome();
-  // Only who follows a link leaves behind what was typed.
-  const anew = !joins && ref > 0;
+  // Only who goes to another view leaves behind what was typed: by a link, or because the server says so.
+  const anew = !joins && (ref > 0 || !!body.u);
   if (anew) unlock();
   if (joins) for (const region of regions.values()) region.version = UNKNOWN;
   update(body, [ref], anew, anew ? undefined : recover, joins);
+  if (anew && !ref) scroll();
   if (joins) emit("connected");
   if (joins > 1) callAll("reconnected");
 };

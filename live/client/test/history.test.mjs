@@ -127,6 +127,17 @@ test("where the server sends a user on, the place he went to is no entry of its 
   assert.equal(page.window.history.length, length + 1);
 });
 
+test("a view that the server goes to is another one, and is shown from the top", () => {
+  const page = open().join([body(0, `<form id="f" live-change="c"><input name="a"></form>`)], []);
+  page.type("input", "typed");
+  page.heard;
+  page.say("j", 0, { d: { d: [], s: [body(0, `<form id="f" live-change="c"><input name="a"></form>`)] }, u: ["/other", 0] });
+  assert.deepEqual(page.heard, []);
+  assert.equal(page.$("input").value, "");
+  assert.equal(page.$("form").className, "");
+  assert.deepEqual(page.scrolls, [0]);
+});
+
 test("a patch that got lost with the connection is made up for by the join", () => {
   const page = view();
   page.click("#p");
@@ -134,4 +145,14 @@ test("a patch that got lost with the connection is made up for by the join", () 
   page.clock.tick(1000);
   page.accept();
   assert.equal(page.heard[0][2].u, "http://app.test/page?x=1");
+});
+
+test("where the server sends the page is an entry of the history, but not where a join leads", () => {
+  const page = view();
+  const length = page.window.history.length;
+  page.say("j", 0, { d: { d: ["", "other"], s: [body(0, text)] }, u: ["/other", 0] });
+  assert.equal(page.window.location.pathname, "/other");
+  assert.equal(page.window.history.length, length + 1);
+  page.say("j", 0, { d: { d: ["", "third"], s: [body(0, text)] }, u: ["/third", 1] });
+  assert.equal(page.window.history.length, length + 1);
 });
