@@ -797,5 +797,12 @@ func TestMessagesOfThePageOverHTTPAreThereWhenItConnectsAtFirst(t *testing.T) {
 		p.drain()
 		require.Equal(t, "a   ", p.html())
 		p.close()
+		p.ref = 0
+		p.connect(wiretest.NewConn(9), nil)
+		p.path = "/a?when=mount&how=patch&to=?x"
+		p.join(0)
+		p.drain()
+		require.Equal(t, "a  x saved", p.html(), "what was not seen goes on to where the page leads")
+		p.close()
 	})
 }

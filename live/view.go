@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"reflect"
 	"strings"
 	"sync"
 
@@ -48,7 +49,7 @@ type View[S any] struct {
 // Values that do not fit are [Errors], and fn is not called; when *In has a method Validate() error, it is called first, and
 // its error is like that of fn. A func that fails goes nowhere: what it asked of [Ctx.Patch], [Ctx.Navigate] and the like is not done.
 //
-// On panics if the name is empty or taken, begins with "live:", or the view is being served.
+// On panics if the name is empty or taken, begins with "live:", or the view is being served, or if two fields of In have the same name.
 func On[S, In any](v *View[S], name string, fn func(ctx *Ctx, s *S, in In) error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -61,6 +62,9 @@ func On[S, In any](v *View[S], name string, fn func(ctx *Ctx, s *S, in In) error
 		panic(fmt.Sprintf("live: the event %q is there already", name))
 	case v.compiled != nil:
 		panic(fmt.Sprintf("live: the event %q comes too late, the view is being served", name))
+	}
+	if err := form.Check(reflect.TypeFor[In]()); err != nil {
+		panic(fmt.Sprintf("live: the event %q: %v", name, err))
 	}
 	if v.events == nil {
 		v.events = make(map[string]handler[S])

@@ -22,6 +22,14 @@ func TestOnRefusesWhatCannotBe(t *testing.T) {
 		"an empty name": func(v *View[counter]) { On(v, "", nothing) },
 		"a name twice":  func(v *View[counter]) { On(v, "add", nothing) },
 		"the own names": func(v *View[counter]) { On(v, "live:x", nothing) },
+		"a name of two fields": func(v *View[counter]) {
+			On(v, "x", func(*Ctx, *counter, struct {
+				A int
+				B int `live:"a"`
+			}) error {
+				return nil
+			})
+		},
 		"a served view": func(v *View[counter]) {
 			Handle(quietSite(t, nil), "/", v)
 			On(v, "more", nothing)
