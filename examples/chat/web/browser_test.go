@@ -49,8 +49,19 @@ func TestMessagesAreWrittenAndSeenInABrowser(t *testing.T) {
 	require.NotContains(t, ann.Text("#log time"), "UTC")
 	require.Equal(t, "Today", browsertest.Eval[string](bob, `document.querySelector("#log li").dataset.day || "Today"`))
 
+	// The form for the name stays open while others write, and closes with the new name.
+	ann.Click("#me summary")
+	ann.Type("#nickname", " the First")
+	bob.Type("#text", "hi ann\r")
+	ann.WaitText("#log li:last-child", "hi ann")
+	require.True(t, browsertest.Eval[bool](ann, `document.getElementById("me").open`))
+	ann.Run(`nickname.value = "Ann"`)
+	ann.Click("#rename button")
+	bob.WaitText("#people", "Ann")
+	ann.Wait(`!document.getElementById("me").open`)
+
 	// What is deleted is asked for twice.
-	ann.Run(`document.querySelector("#log details.more").open = true`)
+	ann.Run(`document.querySelector("#log .mine details.more").open = true`)
 	ann.Click(`#log button[value=delete]`)
 	ann.WaitText(`#log button[value=delete]`, "Really delete?")
 	ann.Click(`#log button[value=delete]`)
@@ -87,14 +98,15 @@ func TestMessagesWaitForTheConnection(t *testing.T) {
 	require.Equal(t, 1, bob.Count("#log li"))
 
 	// What was refused can be sent again.
-	for i := range room.Burst + 1 {
-		ann.Type("#text", fmt.Sprintf("message %d\r", i))
-	}
+	const more = room.Burst + 4
+	ann.Run(fmt.Sprintf(`for (let i = 0; i < %d; i++) {
+		document.getElementById("text").value = "message " + i;
+		document.getElementById("composer").requestSubmit();
+	}`, more))
 	ann.WaitText("#pending .failed", "That was a lot at once")
 	require.Contains(t, ann.Text("#text-error"), "That was a lot at once")
-	ann.Run(`new Promise((done) => setTimeout(done, 2000))`)
-	ann.Run(`[...document.querySelectorAll("#pending .failed button")].filter((b) => b.textContent == "Try again").forEach((b) => b.click())`)
-	ann.Wait(fmt.Sprintf(`document.querySelectorAll("#log li").length == %d && !document.querySelector("#pending li")`, room.Burst+2))
+	ann.Wait(fmt.Sprintf(`[...document.querySelectorAll("#pending .failed button")].filter((b) => b.textContent == "Try again").forEach((b) => b.click()),
+		document.querySelectorAll("#log li").length == %d && !document.querySelector("#pending li")`, more+1))
 }
 
 func TestTheLogScrollsAsOneReads(t *testing.T) {
@@ -170,6 +182,33 @@ func TestPictures(t *testing.T) {
 	tab.WaitFor("#edit")
 	shoot("edit")
 	tab.Click("#cancel")
+	bob.Resize(1400, 900)
+	bob.Click("#people a.guest")
+	bob.WaitFor("#empty")
+	bob.Type("#text", "Just between us\r")
+	bob.WaitText("#log", "between us")
+	bob.Visit("http://" + address + "/den")
+	connected(bob)
+	bob.Type("#text", "anyone?\r")
+	bob.WaitText("#log", "anyone?")
+	bob.Visit("http://" + address + "/lobby")
+	connected(bob)
+	tab.WaitFor("#nav .badge")
+	tab.Run(`location.hash = "people"`)
+	shoot("people")
+	tab.Run(`location.hash = ""`)
+	tab.Run(`document.getElementById("me").open = true`)
+	tab.Run(`for (let i = 0; i < 14; i++) {
+		document.getElementById("text").value = "message " + i;
+		document.getElementById("composer").requestSubmit();
+	}`)
+	tab.WaitFor("#pending .failed")
+	tab.Run(`document.getElementById("banner").hidden = false`)
+	shoot("failed")
+	tab.Run(`sessionStorage.clear()`)
+	tab.Click("#nav a.unread")
+	tab.WaitText("#log", "between us")
+	shoot("direct")
 	tab.Visit("http://" + address + "/den?q=message+11")
 	tab.WaitFor("#found li")
 	shoot("search")

@@ -74,8 +74,8 @@ type Hit struct {
 }
 
 const (
-	pageSize  = 50   // messages
-	maxShown  = 1000 // messages that a page holds
+	pageSize  = 50  // messages
+	maxShown  = 500 // messages that a page holds
 	maxHits   = 50
 	maxQuery  = 100 // characters
 	sideRooms = 30

@@ -533,7 +533,7 @@ func TestEverythingWorksWithoutJavaScript(t *testing.T) {
 // What a message costs each who sees it: one frame, of no more than a few hundred bytes beyond its text.
 func TestAMessageIsOneSmallFrame(t *testing.T) {
 	inChat(t, func(t *testing.T, c *Chat) {
-		fill(t, c, "den", 10_000)
+		fill(t, c, "den", 1000)
 		ann, bob := livetest.Open(t, c, "/den"), livetest.Open(t, c, "/den")
 		call(ann, "Ann")
 		ann.Hook("#pulse", "looking", flag{true})

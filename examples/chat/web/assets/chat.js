@@ -321,6 +321,20 @@
     },
   });
 
+  // The form for one's name stays open when the page around it changes, until there is a new name.
+  live.hook("Me", {
+    mounted() {
+      this.name = this.el.dataset.name;
+    },
+    beforeUpdate() {
+      this.open = this.el.open;
+    },
+    updated() {
+      this.el.open = this.open && this.name === this.el.dataset.name;
+      this.name = this.el.dataset.name;
+    },
+  });
+
   // ---- Menus close when one looks elsewhere; what cannot be taken back is asked once more. ------------------------
 
   const closeMenus = (but) => {
