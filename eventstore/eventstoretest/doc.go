@@ -12,6 +12,8 @@
 //		…
 //	}
 //
+// [Faulty] makes a driver fail on demand.
+//
 // With memstore, prefer testing/synctest: inside a bubble, synctest.Wait returns
 // when every projection is idle, and nothing need poll. All of this package works
 // there too.
