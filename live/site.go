@@ -357,7 +357,7 @@ func localURL(r *http.Request, rawURL string) (*url.URL, error) {
 	if err != nil || u.Opaque != "" || u.User != nil || !strings.HasPrefix(u.Path, "/") {
 		return nil, errNotLive
 	}
-	if u.Host != "" && !strings.EqualFold(u.Host, r.Host) || u.Host == "" && (u.Scheme != "" || strings.HasPrefix(rawURL, "//")) {
+	if u.Host != "" && !strings.EqualFold(u.Host, r.Host) || u.Host == "" && u.Scheme != "" {
 		return nil, errNotLive
 	}
 	u.Scheme, u.Host, u.Fragment, u.RawFragment = "", "", "", ""

@@ -28,8 +28,9 @@ const (
 	closeWait = 2 * time.Second
 	// closeWrite is for how long the closing frame may wait for the connection to take it.
 	closeWrite = time.Second
-	// drainFrames is how many frames of a closed connection are read to no purpose.
+	// drainFrames and drainBytes are how much of a closed connection is read to no purpose.
 	drainFrames = 1000
+	drainBytes  = 1 << 20
 	// readBuffer is the size of the buffer that a connection keeps for reading, in bytes.
 	readBuffer = 512
 	// writeBuffer is the size of a buffer for writing, which a connection has only while it writes.
@@ -244,9 +245,10 @@ func (s *socket) Read() ([]byte, error) {
 func (s *socket) fail(err error) error {
 	var timeout net.Error
 	switch {
-	case errors.Is(err, websocket.ErrReadLimit): // the library has told the client
-		s.hangUp()
-		return errTooBig
+	case errors.Is(err, websocket.ErrReadLimit): // the library has told the client, and reads no more
+		s.Close(websocket.CloseMessageTooBig, "")
+		io.CopyN(io.Discard, s.conn.NetConn(), drainBytes)
+		err = errTooBig
 	case s.isClosed():
 	case errors.As(err, &timeout) && timeout.Timeout():
 		s.Close(closeBad, "silent for too long")
@@ -342,7 +344,7 @@ func (s *socket) Close(code int, reason string) {
 	s.conn.SetReadDeadline(time.Now().Add(closeWrite + closeWait))
 	s.mu.Unlock()
 	message := websocket.FormatCloseMessage(code, reason)
-	if err := s.conn.WriteControl(websocket.CloseMessage, message, time.Now().Add(closeWrite)); err != nil {
+	if err := s.conn.WriteControl(websocket.CloseMessage, message, time.Now().Add(closeWrite)); err != nil && !errors.Is(err, websocket.ErrCloseSent) {
 		s.hangUp()
 	}
 }

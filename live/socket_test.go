@@ -132,8 +132,10 @@ func TestASocketRefusesBadFrames(t *testing.T) {
 					_, err := so.Read()
 					failed <- err
 				}()
-				go conn.WriteMessage(row.kind, []byte(row.data))
+				sent := make(chan error, 1)
+				go func() { sent <- conn.WriteMessage(row.kind, []byte(row.data)) }()
 				require.Equal(t, row.code, closeCode(t, conn))
+				require.NoError(t, <-sent, "it is not cut off while it sends")
 				require.ErrorIs(t, <-failed, row.err)
 			})
 		})
