@@ -29,10 +29,13 @@ func every(d driver.Store) map[eventstoretest.Op]func(context.Context) error {
 			return d.Append(ctx, a).Err
 		},
 		eventstoretest.OpReadStream: func(ctx context.Context) error { _, err := d.ReadStream(ctx, "s", 0, driver.Forward, 1); return err },
-		eventstoretest.OpReadAll:    func(ctx context.Context) error { _, _, err := d.ReadAll(ctx, driver.Filter{}, 0, driver.Forward, 1); return err },
-		eventstoretest.OpQuery:      func(ctx context.Context) error { _, _, err := q.Query(ctx, nil, 0, 1); return err },
-		eventstoretest.OpHead:       func(ctx context.Context) error { _, err := d.Head(ctx); return err },
-		eventstoretest.OpStream:     func(ctx context.Context) error { _, err := d.Stream(ctx, "s"); return err },
+		eventstoretest.OpReadAll: func(ctx context.Context) error {
+			_, _, err := d.ReadAll(ctx, driver.Filter{}, 0, driver.Forward, 1)
+			return err
+		},
+		eventstoretest.OpQuery:  func(ctx context.Context) error { _, _, err := q.Query(ctx, nil, 0, 1); return err },
+		eventstoretest.OpHead:   func(ctx context.Context) error { _, err := d.Head(ctx); return err },
+		eventstoretest.OpStream: func(ctx context.Context) error { _, err := d.Stream(ctx, "s"); return err },
 		eventstoretest.OpSaveSnapshot: func(ctx context.Context) error {
 			return s.SaveSnapshot(ctx, "s", driver.Snapshot{Version: 1})
 		},
