@@ -400,7 +400,7 @@ func (s *session) event(m *wire.Message) {
 
 // do runs a func of the view, if its page is still there.
 func (s *session) do(j job) {
-	if s.instance == nil || j.ctx != s.c || j.ctx.Err() != nil {
+	if j.ctx.Err() != nil {
 		return
 	}
 	s.moves = 0
