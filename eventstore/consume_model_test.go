@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,84 +16,62 @@ import (
 
 	"github.com/levada-go/levada/eventstore"
 	"github.com/levada-go/levada/eventstore/driver"
+	"github.com/levada-go/levada/eventstore/eventstoretest"
 	"github.com/levada-go/levada/eventstore/memstore"
 )
 
 // A cable is one process's way to a shared store, which can be cut.
 type cable struct {
-	engine
-	cut   atomic.Bool
-	after atomic.Bool // what is written gets through, the answer does not
-}
-
-type engine interface {
 	driver.Store
 	driver.Checkpointer
 	driver.Leaser
+	faults *eventstoretest.Faults
+}
+
+// A line leaves the engine open when it is closed, which is everybody's.
+type line struct{ engine }
+
+func (line) Close() error { return nil }
+
+type engine interface {
+	driver.Store
+	driver.Batcher
+	driver.Inliner
+	driver.Lister
+	driver.Deleter
+	driver.Dater
+	driver.Snapshotter
+	driver.Checkpointer
+	driver.Leaser
+	driver.Conditional
 }
 
 var quiet = slog.New(slog.DiscardHandler)
 
 var errCut = errors.New("the cable is cut")
 
-func (c *cable) ReadAll(ctx context.Context, f driver.Filter, from uint64, dir driver.Direction, limit int) ([]driver.Recorded, uint64, error) {
-	if c.cut.Load() {
-		return nil, 0, errCut
-	}
-	return c.engine.ReadAll(ctx, f, from, dir, limit)
+func newCable(t testing.TB, e engine) *cable {
+	d, faults := eventstoretest.Faulty(t, line{e})
+	return &cable{d, d.(driver.Checkpointer), d.(driver.Leaser), faults}
 }
 
-func (c *cable) Head(ctx context.Context) (uint64, error) {
-	if c.cut.Load() {
-		return 0, errCut
+// cut ends all contact, or begins it again. What the process writes may still get through, so that only the answer is lost.
+func (c *cable) cut(cut, through bool) {
+	c.faults.Heal()
+	if !cut {
+		return
 	}
-	return c.engine.Head(ctx)
+	for _, op := range []eventstoretest.Op{
+		eventstoretest.OpReadAll, eventstoretest.OpHead, eventstoretest.OpLoadCheckpoint, eventstoretest.OpSaveCheckpoint,
+		eventstoretest.OpAcquire, eventstoretest.OpRelease, eventstoretest.OpLeases,
+	} {
+		if through && (op == eventstoretest.OpSaveCheckpoint || op == eventstoretest.OpAcquire) {
+			c.faults.After(op, -1, errCut)
+		} else {
+			c.faults.Before(op, -1, errCut)
+		}
+	}
 }
-
-func (c *cable) LoadCheckpoint(ctx context.Context, name string) (driver.Checkpoint, bool, error) {
-	if c.cut.Load() {
-		return driver.Checkpoint{}, false, errCut
-	}
-	return c.engine.LoadCheckpoint(ctx, name)
-}
-
-func (c *cable) SaveCheckpoint(ctx context.Context, name string, from *driver.Checkpoint, to driver.Checkpoint) error {
-	if c.cut.Load() && !c.after.Load() {
-		return errCut
-	}
-	err := c.engine.SaveCheckpoint(ctx, name, from, to)
-	if c.cut.Load() {
-		return errCut
-	}
-	return err
-}
-
-func (c *cable) Acquire(ctx context.Context, name, owner string, ttl time.Duration) (uint64, bool, error) {
-	if c.cut.Load() && !c.after.Load() {
-		return 0, false, errCut
-	}
-	fence, ok, err := c.engine.Acquire(ctx, name, owner, ttl)
-	if c.cut.Load() {
-		return 0, false, errCut
-	}
-	return fence, ok, err
-}
-
-func (c *cable) Release(ctx context.Context, name, owner string, fence uint64) error {
-	if c.cut.Load() {
-		return errCut
-	}
-	return c.engine.Release(ctx, name, owner, fence)
-}
-
-func (c *cable) Leases(ctx context.Context, prefix string) ([]driver.Lease, error) {
-	if c.cut.Load() {
-		return nil, errCut
-	}
-	return c.engine.Leases(ctx, prefix)
-}
-
-func (c *cable) Close() error { return nil } // the engine is everybody's
 
 // A consuming is members of one consumer that come, go and fail, and what became of every event.
 type consuming struct {
@@ -143,7 +120,7 @@ func (c *consuming) append(key string) {
 }
 
 func (c *consuming) join(perfect bool) {
-	m := &consumingMember{cable: &cable{engine: c.engine}, done: make(chan struct{})}
+	m := &consumingMember{cable: newCable(c.t, c.engine), done: make(chan struct{})}
 	m.store = eventstore.New(m.cable, &eventstore.Options{Logger: quiet})
 	m.store.Types.Register("counted", Counted{})
 	var ctx context.Context
@@ -283,14 +260,12 @@ func TestConsumersLoseNothingWhateverTheirMembersDo(t *testing.T) {
 					member(s.index).stop()
 				case 3: // crashes
 					m := member(s.index)
-					m.cable.cut.Store(true)
+					m.cable.cut(true, false)
 					m.stop()
 				case 4: // cannot reach the store
-					m := member(s.index)
-					m.cable.after.Store(s.index%2 == 0)
-					m.cable.cut.Store(true)
+					member(s.index).cable.cut(true, s.index%2 == 0)
 				case 5:
-					member(s.index).cable.cut.Store(false)
+					member(s.index).cable.cut(false, false)
 				case 6:
 					time.Sleep(s.wait)
 				case 7: // events that nobody wants

@@ -370,7 +370,7 @@ func TestAMemberThatIsNotHeardFromLosesItsPartitions(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		e := memstore.NewDriver().(engine)
-		line := &cable{engine: e}
+		line := newCable(t, e)
 		there := eventstore.New(line, &eventstore.Options{Logger: quiet})
 		here := eventstore.New(e, &eventstore.Options{Logger: quiet})
 		for _, s := range []*eventstore.Store{there, here} {
@@ -382,13 +382,13 @@ func TestAMemberThatIsNotHeardFromLosesItsPartitions(t *testing.T) {
 		d := old.next()
 		heir := work(t, here, config)
 		require.Nil(t, heir.next())
-		line.cut.Store(true)
+		line.cut(true, false)
 		cut := time.Now()
 		next := heir.next()
 		require.Equal(t, "a1", counts(next), "again, since it was not acknowledged")
 		require.Less(t, time.Since(cut), 6*time.Second)
 		require.Error(t, d.Ack(t.Context()))
-		line.cut.Store(false)
+		line.cut(false, false)
 		require.ErrorIs(t, d.Ack(t.Context()), eventstore.ErrMoved)
 		ack(t, next)
 		require.Equal(t, "b1", counts(ack(t, heir.next())))
@@ -403,17 +403,17 @@ func TestAMemberThatIsNotHeardFromLosesItsPartitions(t *testing.T) {
 func TestAPartitionIsNotDeliveredFromAfterItsLease(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		line := &cable{engine: memstore.NewDriver().(engine)}
+		line := newCable(t, memstore.NewDriver().(engine))
 		s := eventstore.New(line, &eventstore.Options{Logger: quiet})
 		require.NoError(t, s.Types.Register("counted", Counted{}))
 		count(t, s, "a1 a2 a3")
 		w := work(t, s, with(func(c *eventstore.Consumer) { c.Lease = 5 * time.Second }))
 		d := w.next()
-		line.cut.Store(true)
+		line.cut(true, false)
 		time.Sleep(5*time.Second + time.Nanosecond)
 		require.Error(t, d.Ack(t.Context()))
 		require.Nil(t, w.next())
-		line.cut.Store(false)
+		line.cut(false, false)
 		require.Equal(t, "a1", counts(w.next()), "when it has the partition again")
 		w.leave()
 		require.NoError(t, s.Close())
@@ -423,7 +423,7 @@ func TestAPartitionIsNotDeliveredFromAfterItsLease(t *testing.T) {
 func TestAnAcknowledgementThatCouldNotBeStoredCanBeRepeated(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		line := &cable{engine: memstore.NewDriver().(engine)}
+		line := newCable(t, memstore.NewDriver().(engine))
 		s := eventstore.New(line, &eventstore.Options{Logger: quiet})
 		require.NoError(t, s.Types.Register("counted", Counted{}))
 		count(t, s, "a1 b1")
@@ -433,9 +433,9 @@ func TestAnAcknowledgementThatCouldNotBeStoredCanBeRepeated(t *testing.T) {
 		cancel()
 		require.ErrorIs(t, d.Ack(ctx), context.Canceled)
 		require.EqualValues(t, 0, reached(t, s))
-		line.cut.Store(true)
+		line.cut(true, false)
 		require.ErrorIs(t, d.Ack(t.Context()), errCut)
-		line.cut.Store(false)
+		line.cut(false, false)
 		require.NoError(t, d.Ack(t.Context()))
 		require.EqualValues(t, 1, reached(t, s))
 		require.Equal(t, "b1", counts(w.next()))
@@ -571,7 +571,7 @@ func TestClosingTheStoreEndsConsumersAndGivesUpTheirLeases(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		e := memstore.NewDriver().(engine)
-		s := eventstore.New(&cable{engine: e}, nil) // closing it leaves the engine open
+		s := eventstore.New(newCable(t, e), nil) // closing it leaves the engine open
 		require.NoError(t, s.Types.Register("counted", Counted{}))
 		count(t, s, "a1 a2")
 		w := work(t, s, one())
