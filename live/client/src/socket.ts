@@ -3,7 +3,6 @@
 import { callAll } from "./hooks";
 import { unlock } from "./locks";
 import { emit, kept, root, toggle } from "./page";
-import { forget } from "./tree";
 
 type Wait = (value?: unknown, isLost?: boolean) => void;
 
@@ -151,7 +150,6 @@ const lost = (code?: number) => {
   isOpen = false;
   queue = [];
   unlock();
-  forget();
   for (const ref of [...waits.keys()]) settleRef(ref, 0, true);
   toggle("connected", false);
   toggle("error", true);

@@ -27,11 +27,6 @@ interface Place {
 // What waits for an element that is locked or not there yet: each says whether it is done.
 let late: (() => unknown)[] = [];
 
-/** Drops what waits. */
-export const forget = () => {
-  late = [];
-};
-
 /** Does what had to wait and can be done now. */
 export const catchUp = () => {
   late = late.filter((run) => !run() && locks.size);

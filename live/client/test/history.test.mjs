@@ -46,6 +46,14 @@ test("a link is left to the browser when it opens something else", () => {
   assert.equal(stays(), true, "without a connection");
 });
 
+test("a link with a click of its own only does that", () => {
+  const page = view();
+  page.$("#p").setAttribute("live-click", "x");
+  page.click("#p");
+  assert.deepEqual(page.heard.map((f) => f[1]), ["e"]);
+  assert.equal(page.window.location.search, "");
+});
+
 test("a navigation shows another view, from the top, with nothing kept of what was typed", () => {
   const page = view();
   const input = page.$("#i");

@@ -84,6 +84,23 @@ test("scopes, rows and streams inside a locked element wait with it", () => {
   assert.deepEqual(page.errors, []);
 });
 
+test("what waits for a lock is void after a new full frame", () => {
+  const page = open();
+  const head = `<form id="f" live-change="c"><input name="q">`;
+  const shape = [0, [0, ["f", 0, 0, 1, 12], ["s", 0, head.length, 1, 5]], `${head}<ol id="s" live-update="stream">`, `</ol></form>`];
+  const li = body(1, `<li id="r{{0}}">x</li>`, 1);
+  // The bodies have other numbers now.
+  const full = (...rows) => ({ d: { d: [{ o: [[2], [1, 5, -1, 0, ...rows]] }], s: [shape, [5, ...li.slice(1)]] } });
+  page.join([shape, li], [{ o: [[2], [1, 1, -1, 0, ["1"]]] }]);
+  page.type("input", "x");
+  const [[ref]] = page.heard;
+  page.say(0, { d: [0, { o: [[1, 1, -1, 0, ["old"]]] }] });
+  page.say(0, full(["2"]));
+  page.say(ref);
+  assert.deepEqual(page.$$("li").map((el) => el.id), ["r2"]);
+  assert.deepEqual(page.errors, []);
+});
+
 test("a locked element inside a locked element opens by itself", () => {
   const page = open();
   page.join([[0, [0, ["f", 0, 0, 2, 13]], `<form id="f" live-change="c"><input name="q"><button type="button" id="b" live-click="k">`, `</button><i>`, `</i></form>`.padEnd(13)]], ["0", "x"]);

@@ -235,6 +235,41 @@ test("a server that accepts and ends every connection has the page loaded again,
   assert.match(later.errors.join(), /navigation/);
 });
 
+test("a page that has joined starts to count its troubles anew", async () => {
+  const page = open("", {
+    before: (window) => window.sessionStorage.setItem("live:reloads", 7),
+    fetch: async () => ({ ok: true, redirected: false, text: async () => `<div data-live="/s" data-token="T2"></div>` }),
+  });
+  for (let round = 0; round < 5; round++) {
+    for (let i = 0; i < 5; i++) {
+      page.accept();
+      page.drop();
+      page.clock.tick(7500);
+    }
+    page.accept();
+    page.say("s");
+    await settle();
+    page.join(statics, ["a"]);
+    assert.equal(page.window.sessionStorage.getItem("live:reloads"), "0");
+    page.clock.tick(6000);
+    page.drop();
+    page.clock.tick(100);
+    assert.equal(page.socket.readyState, 0);
+  }
+  assert.deepEqual(page.errors, []);
+});
+
+test("a view that fails right after each join does not reset the count", () => {
+  const page = open();
+  for (let i = 0; i < 6; i++) {
+    page.join(statics, ["a"]);
+    page.drop();
+    if (i < 5) page.clock.tick(7500);
+  }
+  page.clock.tick(7500);
+  assert.match(page.errors.join(), /navigation/);
+});
+
 test("a server that is only away never has the page loaded again", () => {
   const page = joined();
   page.clock.tick(10_000);
