@@ -317,12 +317,17 @@ func TestAPageThatIsMountedAgainRemembersWhatTheBrowserKnows(t *testing.T) {
 				ctx.Position(11)
 				panic("boom")
 			},
+			"again": func(*Ctx, *probe) error { panic("boom") },
 		}))
 		p := open(t, site, "/", 9)
 		p.say(`"j",{"t":%q,"u":"/","p":{"a":"b"},"v":"7","n":2}`, p.token)
 		p.click("boom")
 		p.drain()
 		require.Equal(t, uint64(12), last.LastPosition())
+		p.click("again")
+		p.drain()
+		require.Equal(t, uint64(12), last.LastPosition())
+		require.Equal(t, 3, p.mounts)
 		require.Equal(t, 2, last.Joins())
 		require.Equal(t, "b", last.Param("a"))
 		p.close()
