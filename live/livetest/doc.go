@@ -4,12 +4,19 @@
 // Click, Fill, Submit, Key, Back. What they name they find by CSS selectors, what is there to be seen is read with Text, Has,
 // Value and so on.
 //
-//	func TestTwoPeopleChat(t *testing.T) {
+//	func TestTwoPeopleTalk(t *testing.T) {
+//		site := newChat(t)
 //		ann := livetest.Open(t, site, "/rooms/lobby")
 //		bob := livetest.Open(t, site, "/rooms/lobby")
-//		ann.Submit("#post", "text", "hi")
-//		bob.WaitFor("#messages li:contains(hi)")
+//
+//		ann.Submit("#post", "text", "hello")
+//		bob.WaitFor("#said li:contains(hello)")
+//
+//		bob.Submit("#post")
+//		require.Equal(t, "say something", bob.Text("#error"))
 //	}
+//
+// The file story_test.go has it all.
 //
 // # How it works
 //

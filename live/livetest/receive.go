@@ -29,7 +29,6 @@ type told struct {
 	bye      bool
 	anew     bool // the user has followed a link to another view
 	renewed  bool // a view was mounted that may know nothing of what was typed
-	remounts int  // by itself, at the same URL
 
 	fresh []byte // the page of which the next frame is, nil when none was announced
 
