@@ -120,6 +120,7 @@ func TestASocketRefusesBadFrames(t *testing.T) {
 		err  error
 	}{
 		{"too large", websocket.TextMessage, strings.Repeat("x", minFrame+1), websocket.CloseMessageTooBig, errTooBig},
+		{"much too large", websocket.TextMessage, strings.Repeat("x", 10*minFrame), websocket.CloseMessageTooBig, errTooBig},
 		{"binary", websocket.BinaryMessage, "[1]", websocket.CloseUnsupportedData, errBinary},
 		{"not UTF-8", websocket.TextMessage, "\xff", websocket.CloseInvalidFramePayloadData, errNotUTF8},
 	} {
@@ -127,6 +128,7 @@ func TestASocketRefusesBadFrames(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				so, conn := accepted(t, Options{MaxFrame: minFrame})
+				conn.SetCloseHandler(func(int, string) error { return nil }) // it sends to the end
 				failed := make(chan error, 1)
 				go func() {
 					_, err := so.Read()
