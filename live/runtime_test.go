@@ -321,6 +321,7 @@ func TestAPageThatIsMountedAgainRemembersWhatTheBrowserKnows(t *testing.T) {
 		}))
 		p := open(t, site, "/", 9)
 		p.say(`"j",{"t":%q,"u":"/","p":{"a":"b"},"v":"7","n":2}`, p.token)
+		p.drain()
 		p.click("boom")
 		p.drain()
 		require.Equal(t, uint64(12), last.LastPosition())
@@ -825,6 +826,32 @@ func TestAsyncHandsOverWhatTheWorkReturned(t *testing.T) {
 			p.close()
 		}
 		require.Contains(t, log.String(), "runtime_test.go", "the stack is in the log")
+	})
+}
+
+func TestWorkThatIsSupersededIsTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		site := quietSite(t, nil)
+		ended := 0
+		Handle(site, "/", probeView(nil, probeFuncs{"work": func(ctx *Ctx, _ *probe) error {
+			Async(ctx, "a", func(ctx context.Context) (int, error) {
+				<-ctx.Done()
+				ended++
+				return 0, ctx.Err()
+			}, func(int, error) { t.Error("done of work that was superseded") })
+			return nil
+		}, "cancel": func(ctx *Ctx, _ *probe) error { ctx.Cancel("a"); return nil }}))
+		p := join(t, site, "/")
+		for i := range 3 {
+			p.click("work")
+			p.drain()
+			require.Equal(t, i, ended)
+		}
+		p.click("cancel")
+		p.drain()
+		require.Equal(t, 3, ended)
+		p.close()
 	})
 }
 
