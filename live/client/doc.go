@@ -75,4 +75,13 @@
 //
 // A link changes the history at once, not when the server has answered: a join after a loss of the connection
 // then goes to where the user wanted to be. Where the server sends him on from there takes the place of that entry.
+//
+// # Building
+//
+// In this folder, with node 20.19 or later:
+//
+//	npm ci && npm run build    checks the types and writes client.js
+//	npm run check && npm test  says whether client.js is what src builds, and tests it in jsdom
+//
+// Of idiomorph (0BSD, see LICENSE-idiomorph) build.mjs takes the matching of nodes and leaves out the rest.
 package client
