@@ -467,11 +467,14 @@ func (p *Page) change(form, field *html.Node) (refs []int) {
 	if name == "" {
 		return nil
 	}
-	values := encode([]entry{{get(field, "name"), p.value(field)}, {"_target", get(field, "name")}})
 	if form != nil {
-		values = p.changes(form, get(field, "name"))
+		return []int{p.say("e", name, "change", p.changes(form, get(field, "name")))}
 	}
-	return []int{p.say("e", name, "change", values)}
+	list := []entry{{"_target", get(field, "name")}}
+	if k := kind(field); k != "checkbox" && k != "radio" || has(field, "checked") {
+		list = append(list, entry{get(field, "name"), p.value(field)})
+	}
+	return []int{p.say("e", name, "change", encode(list))}
 }
 
 // changes returns what the change of a field sends.

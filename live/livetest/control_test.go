@@ -73,6 +73,7 @@ func TestControlsDoWhatTheyDoInABrowser(t *testing.T) {
 		{"a field with its own change", `<form id="f" live-change="a"><input name="x" live-change="b"></form>`,
 			func(p *livetest.Page) { p.Fill("#f", "x", "1") }, "b", "_target=x&x=1"},
 		{"a field without a form", `<input id="q" name="q" live-change="a">`, func(p *livetest.Page) { p.Fill("#q", "q", "1") }, "a", "_target=q&q=1"},
+		{"a box without a form", `<input id="q" type="checkbox" name="q" checked live-change="a">`, func(p *livetest.Page) { p.Click("#q") }, "a", "_target=q"},
 		{"a click with values", `<button id="b" live-click="a" value="7" live-value-x="8">`, func(p *livetest.Page) { p.Click("#b") }, "a", "value=7&x=8"},
 		{"a click on a box", `<input type="checkbox" id="b" live-click="a" live-value-x="8">`, func(p *livetest.Page) { p.Click("#b") }, "a", "value=on&x=8"},
 		{"a box that is emptied", `<input type="checkbox" checked id="b" live-click="a" live-value-x="8">`, func(p *livetest.Page) { p.Click("#b") }, "a", "x=8"},

@@ -45,13 +45,14 @@
 //
 // # Time
 //
-// Tests may run in parallel. In a bubble of [testing/synctest], where [Page] and its site must be made inside the bubble, all
-// that needs no time to pass has happened before a method looks at the page, so that a test need not even wait for what others did; and
-// an hour passes in a moment.
+// Tests may run in parallel. In a bubble of [testing/synctest], in which the site and its pages must be made, all that needs
+// no time to pass has happened before a method looks at the page, and WaitFor lets hours pass in a moment. A frame that the
+// user did not ask for may come 16 ms after the one before: wait for what others did in a bubble, too.
 //
 // # What it does not do
 //
-// Hooks and other scripts do not run: [Page.Hook] stands in for one, [Page.Pushed] tells what one would hear. Debounce and throttle do
-// not delay what is sent. Styles count only in the attributes hidden and style. The contents of an element with live-update="ignore" are as
-// the server rendered them.
+// Hooks and other scripts do not run: [Page.Hook] stands in for one, [Page.Pushed] tells what one would hear. Debounce and
+// throttle do not delay what is sent, and what live-confirm asks is answered with yes. Since each action waits for the server,
+// nothing is ever locked, and what happens to somebody who is quicker than the network does not happen. Styles count only in the
+// attributes hidden and style. The contents of an element with live-update="ignore" are as the server rendered them.
 package livetest

@@ -318,9 +318,11 @@ func TestLinksAndHistory(t *testing.T) {
 	require.Equal(t, "", ann.Text("#tab"))
 	ann.Forward()
 	require.Equal(t, "b", ann.Text("#tab"))
+	ann.Fill("#post", "text", "left behind")
 	ann.Click("#leave")
 	require.Equal(t, "/other", ann.URL())
 	ann.Click("#back")
+	require.Equal(t, "", ann.Value("[name=text]"))
 	require.Equal(t, "Board of a", ann.Text("h1"))
 	require.Equal(t, "0", ann.Text("#joins"))
 

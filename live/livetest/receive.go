@@ -216,10 +216,12 @@ func (p *Page) takeMount(parts []json.RawMessage) error {
 	}
 	p.view, p.regions = &render.Client{}, map[string]*region{}
 	p.mounted++
+	before := len(p.urls)
 	if err := p.takeBody(parts[1], true, p.mounted == 1 || ref == p.followed); err != nil {
 		return err
 	}
-	if ref == 0 || p.mounted == 1 { // by the server itself, or by join
+	// Only who goes to another view leaves behind what was typed: by a link, or because the server says so.
+	if p.mounted == 1 || ref == 0 && len(p.urls) == before {
 		p.renewed = true
 	} else {
 		p.anew, p.renewed = true, false
