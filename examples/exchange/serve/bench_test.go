@@ -3,12 +3,18 @@ package serve
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
+	"net/http/cookiejar"
 	"net/http/httptest"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -159,4 +165,78 @@ func BenchmarkFanOut(b *testing.B) {
 		updated.Wait()
 	}
 	b.ReportMetric(b.Elapsed().Seconds()*1e6/float64(b.N)/sockets, "µs/frame")
+}
+
+// BenchmarkPages measures how long it takes from a trade until the charts of 200 pages are told of it, while their boards show
+// it too, with server and clients in one process.
+func BenchmarkPages(b *testing.B) {
+	const pages = 200
+	store := memstore.Open(nil)
+	log := slog.New(slog.DiscardHandler)
+	x, err := Open(store, Symbols(), log)
+	require.NoError(b, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = x.Run(ctx) })
+	server, err := newServer(x, nil, log, free())
+	require.NoError(b, err)
+	server.callers = buckets{rate: 1e6, burst: 1e6}
+	running.Go(func() { _ = server.Run(ctx) })
+	web := httptest.NewServer(server)
+	defer func() {
+		require.NoError(b, server.Shutdown(context.Background()))
+		web.Close()
+		cancel()
+		running.Wait()
+		require.NoError(b, store.Close())
+	}()
+	var joined, updated sync.WaitGroup
+	var sent atomic.Int64
+	for range pages {
+		jar, err := cookiejar.New(nil)
+		require.NoError(b, err)
+		res, err := (&http.Client{Jar: jar}).Get(web.URL)
+		require.NoError(b, err)
+		html, err := io.ReadAll(res.Body)
+		require.NoError(b, err)
+		token := regexp.MustCompile(`data-token="([^"]+)"`).FindSubmatch(html)[1]
+		d := websocket.Dialer{Jar: jar}
+		conn, _, err := d.Dial(strings.Replace(web.URL, "http", "ws", 1)+"/_live/socket", http.Header{"Origin": {web.URL}})
+		require.NoError(b, err)
+		defer conn.Close()
+		require.NoError(b, conn.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, `[1,"j",{"t":%q,"u":%q,"p":{},"n":0}]`, token, web.URL+"/")))
+		joined.Add(1)
+		go func() {
+			for n := 0; ; n++ {
+				_, data, err := conn.ReadMessage()
+				if err != nil {
+					return
+				}
+				sent.Add(int64(len(data)))
+				if n == 0 {
+					joined.Done()
+				} else if bytes.Contains(data, []byte(`["candle",`)) {
+					updated.Done()
+				}
+			}
+		}()
+	}
+	joined.Wait()
+	sent.Store(0)
+	n := int64(0)
+	for b.Loop() {
+		n++
+		for side := range 2 {
+			c := book.Command{Op: book.Place, Side: book.Side(1 + side), ID: x.newID(), Owner: uint64(1 + side), Qty: 1, Price: 1000 + n%50}
+			if side == 1 {
+				updated.Add(pages)
+			}
+			if _, err := x.execute(ctx, &x.symbols[0], &c); err != nil {
+				b.Fatal(err)
+			}
+		}
+		updated.Wait()
+	}
+	b.ReportMetric(b.Elapsed().Seconds()*1e6/float64(b.N)/pages, "µs/page")
+	b.ReportMetric(float64(sent.Load())/float64(b.N)/pages, "B/page")
 }

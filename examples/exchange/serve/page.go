@@ -36,6 +36,10 @@ type desk struct {
 	interval int    // that is drawn
 	asked    url.Values
 
+	Markets           []marketTab
+	Intervals, Groups []choice
+	listed            [2]choice
+
 	prices               []live.Shown // of all markets
 	Book, Day, Tape, Log live.Shown   // of this one
 	hideBook, hideRest   func()
@@ -153,6 +157,7 @@ func (d *desk) params(ctx *live.Ctx) error {
 	if redraw {
 		d.chart(ctx)
 	}
+	d.choices()
 	return nil
 }
 

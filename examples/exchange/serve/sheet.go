@@ -60,40 +60,28 @@ type marketTab struct {
 	Price live.Shown
 }
 
-// Markets returns all markets.
-func (d *desk) Markets() []marketTab {
-	tabs := make([]marketTab, len(d.s.boards))
+// choices sets what there is to choose from. It all follows from the URL, so it is made when that changes and not for
+// each rendering.
+func (d *desk) choices() {
+	d.Markets, d.Intervals, d.Groups = nil, nil, nil
 	for i, b := range d.s.boards {
 		name := b.symbol.Name
-		tabs[i] = marketTab{d.choice(name, name, "symbol", b.symbol == d.Market), d.prices[i]}
+		d.Markets = append(d.Markets, marketTab{d.choice(name, name, "symbol", b.symbol == d.Market), d.prices[i]})
 	}
-	return tabs
-}
-
-// Intervals returns the lengths that a candle can have.
-func (d *desk) Intervals() []choice {
-	all := make([]choice, len(intervals))
 	for i, v := range intervals {
-		all[i] = d.choice(v.name, v.name, "interval", i == d.interval)
+		d.Intervals = append(d.Intervals, d.choice(v.name, v.name, "interval", i == d.interval))
 	}
-	return all
-}
-
-// Groups returns the steps that the book can be summed up by.
-func (d *desk) Groups() []choice {
-	all := make([]choice, len(groups))
-	for i, g := range groups {
-		all[i] = d.choice(strconv.FormatInt(g, 10), d.Market.Price(g), "group", g == d.Group)
+	for _, g := range groups {
+		d.Groups = append(d.Groups, d.choice(strconv.FormatInt(g, 10), d.Market.Price(g), "group", g == d.Group))
 	}
-	return all
+	d.listed = [2]choice{d.choice(listOrders, "My open orders", "list", d.list == listOrders), d.choice(listFills, "My trades", "list", d.list == listFills)}
 }
 
 // Lists returns the lists of what is the owner's.
-func (d *desk) Lists() []choice {
-	orders := d.choice(listOrders, "My open orders", "list", d.list == listOrders)
-	fills := d.choice(listFills, "My trades", "list", d.list == listFills)
-	orders.Count, fills.Count = len(d.resting), len(d.filled)
-	return []choice{orders, fills}
+func (d *desk) Lists() [2]choice {
+	lists := d.listed
+	lists[0].Count, lists[1].Count = len(d.resting), len(d.filled)
+	return lists
 }
 
 // ShowsFills reports whether the list is that of the owner's trades.
