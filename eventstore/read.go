@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/levada-go/levada/eventstore/driver"
+	"github.com/levada-go/levada/internal/system"
 )
 
 // ReadStream returns the events of stream after a version, in order, up to its
@@ -246,7 +247,16 @@ func (s *Store) matching(f Filter, events []*Recorded) []*Recorded {
 }
 
 func (s *Store) decodePage(ctx context.Context, stored []driver.Recorded, dir driver.Direction) []*Recorded {
-	events := s.decoder.page(ctx, stored, make([]*Recorded, 0, len(stored)))
+	events := make([]*Recorded, 0, len(stored))
+	if system.IsRaw(ctx) {
+		for i := range stored {
+			r := &Recorded{}
+			fill(r, &stored[i])
+			events = append(events, r)
+		}
+		return events
+	}
+	events = s.decoder.page(ctx, stored, events)
 	if dir == driver.Backward {
 		// The parts of one event go backward too.
 		for i := 0; i < len(events); {

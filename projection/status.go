@@ -60,6 +60,19 @@ func (g *Group) Status(ctx context.Context) ([]Status, error) {
 	return list, nil
 }
 
+// Positions returns up to which position each projection has handled everything, by name. What cannot be looked up counts as 0.
+func (g *Group) Positions(ctx context.Context) (map[string]eventstore.Position, error) {
+	list, err := g.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	positions := make(map[string]eventstore.Position, len(list))
+	for _, s := range list {
+		positions[s.Name] = s.Position
+	}
+	return positions, nil
+}
+
 func (g *Group) status(ctx context.Context, m *member) (Status, error) {
 	g.mu.Lock()
 	s := Status{
