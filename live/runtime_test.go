@@ -402,10 +402,10 @@ func TestHoldEndsAfterItsTimeout(t *testing.T) {
 		}}))
 		p := join(t, site, "/")
 		p.click("save")
-		time.Sleep(3*time.Second - 1)
+		time.Sleep(3*time.Second - time.Nanosecond)
 		p.drain()
 		require.Len(t, p.acks, 1)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		p.drain()
 		require.Len(t, p.acks, 2)
 		require.Equal(t, "1 ", p.html())
@@ -707,6 +707,30 @@ func TestTimersRunUntilTheyAreStopped(t *testing.T) {
 		require.Equal(t, int32(9), ticks.Load())
 		require.Equal(t, int32(1), afters.Load())
 		p.drain()
+		p.close()
+	})
+}
+
+func TestATimerThatIsStoppedWhileItWaitsForItsTurnDoesNotRun(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		site := quietSite(t, nil)
+		Handle(site, "/", probeView(nil, probeFuncs{"stop": func(ctx *Ctx, _ *probe) error {
+			stops := []func(){
+				ctx.After(time.Second, func() { t.Error("it runs") }),
+				ctx.Every(time.Second, func() { t.Error("it runs") }),
+			}
+			time.Sleep(2 * time.Second) // both are due, and wait for this func
+			for _, stop := range stops {
+				stop()
+			}
+			return nil
+		}}))
+		p := join(t, site, "/")
+		p.click("stop")
+		time.Sleep(time.Minute)
+		p.drain()
+		require.Len(t, p.acks, 2)
 		p.close()
 	})
 }
