@@ -71,7 +71,11 @@ export const settleRef = (ref: number, value?: unknown, isLost?: boolean) => {
 const join = () => {
   const of = (value: any) => (typeof value === "function" ? value() : value);
   const told: Record<string, string> = {};
-  for (const [name, value] of Object.entries(of(params.value))) told[name] = "" + of(value);
+  try {
+    for (const [name, value] of Object.entries(of(params.value))) told[name] = "" + of(value);
+  } catch (e) {
+    console.error(e); // of the author's
+  }
   emit("page-loading-start", { kind: "join" });
   send("j", { t: root.dataset.token, u: location.href, p: told, v: position.value, n: joins });
 };
@@ -96,11 +100,18 @@ const banner = (isShown: boolean) => {
   for (const el of document.querySelectorAll<HTMLElement>("[live-banner]")) el.hidden = !isShown;
 };
 
-/** Leaves the page for good: by loading url, or this page again. */
+/** Leaves the page, by loading url if there is one. */
 export const leave = (url?: string) => {
   isLeaving = true;
   ws?.close();
+  clearTimeout(connecting);
+  connecting = setTimeout(stay, 2e4); // it was only a file
   if (url) location.assign(url);
+};
+
+const stay = () => {
+  isLeaving = false;
+  lost(4408);
 };
 
 const reload = () => {
@@ -139,9 +150,9 @@ const lost = (code?: number) => {
   const socket = ws;
   ws = undefined;
   socket?.close();
+  if (isLeaving) return;
   clearTimeout(beating);
   clearTimeout(connecting);
-  if (isLeaving) return;
   if (code === 4401) return reload();
   const wasUp = joined;
   if (wasUp && Date.now() - wasUp > 5e3) failures = broken = 0;
@@ -214,11 +225,7 @@ export const start = (fn: (message: any[]) => void) => {
   receive = fn;
   // A page that may come back from the browser's cache must not hold a connection.
   addEventListener("pagehide", () => leave());
-  addEventListener("pageshow", (e) => {
-    if (!e.persisted) return;
-    isLeaving = false;
-    lost(4408);
-  });
+  addEventListener("pageshow", (e) => e.persisted && stay());
   // Another part of this same page is no load of it.
   addEventListener("hashchange", () => isLeaving && location.reload());
   addEventListener("online", () => !joined && !isOpen && !isLeaving && connect());

@@ -106,7 +106,7 @@ test("when the session has ended the page is loaded again", () => {
   const page = joined();
   page.drop(4401);
   assert.match(page.errors.join(), /navigation/);
-  page.clock.tick(60000);
+  page.clock.tick(19_999);
   assert.equal(page.sockets.length, 1);
 });
 
@@ -116,8 +116,29 @@ test("the server may send the page away", () => {
   assert.match(page.errors.join(), /navigation/);
   assert.equal(page.socket.readyState, 3);
   page.drop();
-  page.clock.tick(60000);
+  page.clock.tick(19_999);
   assert.equal(page.sockets.length, 1);
+});
+
+test("a page that is still there, since it was sent to a file, joins again", () => {
+  const page = joined();
+  page.say("l", "/export.csv");
+  page.drop();
+  page.clock.tick(20_000);
+  assert.equal(page.sockets.length, 2);
+  page.join(statics, ["b"]);
+  assert.equal(page.$("p").textContent, "b");
+  page.clock.tick(20_000);
+  assert.equal(page.sockets.length, 2);
+});
+
+test("params that fail do not keep a page from joining", () => {
+  const page = open("", { before: (window) => window.addEventListener("DOMContentLoaded", () => {
+    window.live.params = () => { throw new Error("oh"); };
+  }, { capture: true, once: true }) });
+  page.join(statics, ["a"]);
+  assert.equal(page.$("p").textContent, "a");
+  assert.equal(page.errors.length, 1);
 });
 
 test("the server may send the page away to another part of itself", () => {
@@ -298,13 +319,15 @@ test("a page in the browser's cache has no connection, and another when it comes
   const page = joined();
   page.window.dispatchEvent(new page.window.Event("pagehide"));
   assert.equal(page.socket.readyState, 3);
-  page.clock.tick(60_000);
+  page.drop();
   assert.equal(page.sockets.length, 1);
   page.window.dispatchEvent(Object.assign(new page.window.Event("pageshow"), { persisted: true }));
   page.clock.tick(0);
   assert.equal(page.sockets.length, 2);
   page.join(statics, ["b"]);
   assert.equal(page.$("p").textContent, "b");
+  page.clock.tick(29_000);
+  assert.equal(page.sockets.length, 2);
 });
 
 test("a simulated latency delays what the server says, in order, also when it ends", () => {
