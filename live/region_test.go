@@ -91,6 +91,47 @@ func TestARegionIsTheSameFrameForAll(t *testing.T) {
 	})
 }
 
+// sharing remembers the shared frames that it was given.
+type sharing struct {
+	*wiretest.Conn
+	got []*wire.Shared
+}
+
+func (s *sharing) WriteShared(frame *wire.Shared) error {
+	s.got = append(s.got, frame)
+	return s.Conn.WriteShared(frame)
+}
+
+func TestAFrameOfARegionIsMadeOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		book, site := newBook(t, -1)
+		come := func() *sharing {
+			p := load(t, site, "/")
+			s := &sharing{Conn: wiretest.NewConn(9)}
+			p.connect(s.Conn, s)
+			p.join(0)
+			synctest.Wait()
+			return s
+		}
+		book.Set(1, []string{"a"})
+		synctest.Wait()
+		book.Set(2, []string{"b"})
+		a, b := come(), come()
+		require.Len(t, a.got, 1, "the whole")
+		require.Same(t, a.got[0], b.got[0])
+		book.Set(3, []string{"c"})
+		synctest.Wait()
+		require.Len(t, a.got, 2, "what changed")
+		require.Same(t, a.got[1], b.got[1])
+		c := come()
+		require.NotSame(t, a.got[0], c.got[0], "the whole of another version")
+		for _, s := range []*sharing{a, b, c} {
+			s.Close(1000, "")
+		}
+	})
+}
+
 func TestARegionOverHTTPHasItsContent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
