@@ -30,7 +30,7 @@ func TestFlags(t *testing.T) {
 		"-help":                        {0, "memory: forgets everything"},
 		"lobby":                        {2, `unexpected argument "lobby"`},
 		"-unheard":                     {2, "not defined"},
-		"-store nowhere":               {2, `-store "nowhere" is neither sqlite:FILE nor memory:`},
+		"-store nowhere":               {2, `-store "nowhere" is neither memory: nor sqlite:FILE`},
 		"-store sqlite:":               {2, "is neither"},
 		"-store memory: -db x":         {2, "-db and -store say the same"},
 		"-addr nowhere":                {2, `-addr "nowhere" is not HOST:PORT`},

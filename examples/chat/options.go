@@ -62,7 +62,7 @@ func parse(args []string, out, errs io.Writer) (*options, int) {
 	case kind == "sqlite" && file != "":
 		o.file = file
 	case *store != "":
-		return wrong(fmt.Errorf("-store %q is neither sqlite:FILE nor memory:", *store))
+		return wrong(fmt.Errorf("-store %q is neither memory: nor sqlite:FILE", *store))
 	case o.file == "":
 		dir, err := dataDir()
 		if err != nil {

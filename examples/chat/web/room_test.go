@@ -3,6 +3,7 @@ package web
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"strings"
 	"testing"
@@ -556,5 +557,68 @@ func TestAMessageIsOneSmallFrame(t *testing.T) {
 		ann.Hook("#pulse", "typing", flag{true})
 		bob.WaitFor("#typing:contains('typing')")
 		t.Logf("typing: %d bytes", bob.Traffic().Bytes)
+	})
+}
+
+// Whatever people do, and whenever pages look, all pages show what one shows that is opened afterwards.
+func TestPagesAgreeWhateverHappens(t *testing.T) {
+	inChat(t, func(t *testing.T, c *Chat) {
+		rng := rand.New(rand.NewPCG(1, 2))
+		browsers := []*livetest.Browser{livetest.NewBrowser(t, c), livetest.NewBrowser(t, c)}
+		fill(t, c, "den", 60)
+		pages := []*livetest.Page{browsers[0].Open("/den"), browsers[1].Open("/den"), browsers[1].Open("/den")}
+		some := func(p *livetest.Page, selector string) (string, bool) {
+			n := p.Count(selector)
+			if n == 0 {
+				return "", false
+			}
+			ids := p.Count("#log li")
+			for range 100 {
+				one := fmt.Sprintf("#log li:nth-child(%d) %s", 1+rng.IntN(ids), selector)
+				if p.Count(one) == 1 {
+					return one, true
+				}
+			}
+			return "", false
+		}
+		for step := range 100 {
+			p := pages[rng.IntN(len(pages))]
+			switch rng.IntN(8) {
+			case 0, 1, 2:
+				say(p, fmt.Sprint("step ", step))
+			case 3:
+				if edit, ok := some(p, "a:contains('Edit')"); ok {
+					p.Click(edit)
+					p.Submit("#edit", "edited", fmt.Sprint("edited at ", step))
+				}
+			case 4:
+				if del, ok := some(p, "button:contains('Delete')"); ok {
+					p.Click(del)
+				}
+			case 5:
+				if react, ok := some(p, ".menu button:contains('"+room.Reactions[rng.IntN(len(room.Reactions))]+"')"); ok {
+					p.Click(react)
+				}
+			case 6:
+				if p.Has("#older") {
+					p.Click("#older")
+				}
+			case 7:
+				p.Reconnect()
+			}
+			pass(time.Duration(rng.IntN(1500)) * time.Millisecond)
+		}
+		pass(5 * time.Second)
+		const shown = "#log .text, #log .chip, #log .edited"
+		for i, p := range pages {
+			fresh := browsers[min(i, 1)].Open("/den")
+			for _, q := range []*livetest.Page{p, fresh} {
+				for q.Has("#older") {
+					q.Click("#older")
+				}
+			}
+			require.Equal(t, fresh.Texts(shown), p.Texts(shown), "page %d", i)
+			require.Greater(t, len(p.Texts("#log li")), 60)
+		}
 	})
 }
