@@ -102,6 +102,22 @@ func TestFaultsOfThePageAreFound(t *testing.T) {
 	require.Empty(t, tab.Faults())
 }
 
+func TestWhatAPolicyForbidsIsAFault(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", "default-src 'self'")
+		w.Header().Set("Content-Type", "text/html")
+		if r.URL.Path == "/" {
+			fmt.Fprint(w, `<script>inline = true</script>`)
+		}
+	}))
+	defer srv.Close()
+	tab := New(t).Open(srv.URL)
+	require.Eventually(t, func() bool { return len(tab.Faults()) == 1 }, patience, interval)
+	require.Contains(t, tab.Faults()[0], "Content Security Policy")
+	tab.Tolerate("Content Security Policy")
+}
+
 func TestOfflineCutsTheTabOff(t *testing.T) {
 	t.Parallel()
 	url := serve(t, "")

@@ -79,6 +79,16 @@ func TestFocusAndSelectionStayWhileRowsArrive(t *testing.T) {
 		`(e => [e.id, e.selectionStart, e.selectionEnd, e.value, e === note].join(" "))(document.activeElement)`))
 }
 
+func TestNobodyWritesInAFieldButTheUser(t *testing.T) {
+	t.Parallel()
+	ann := open(t, serve(t, &world{})+"/room")
+	ann.Type("#text", "up:abc")
+	ann.Run(`text.setSelectionRange(1, 2)`)
+	ann.WaitText("#draft", "UP:ABC")
+	ann.Wait(`!document.querySelector(".live-loading")`)
+	require.Equal(t, "up:abc 1 2", browsertest.Eval[string](ann, `[text.value, text.selectionStart, text.selectionEnd].join(" ")`))
+}
+
 // While a click is on its way, the page gets frames that know nothing of it. They must not show on the button.
 func TestALockedElementDoesNotFlickerBack(t *testing.T) {
 	t.Parallel()

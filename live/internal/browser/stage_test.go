@@ -138,7 +138,12 @@ func newSite(t *testing.T, w *world) http.Handler {
 		ctx.Push("price", map[string]string{"colour": "#ff0000", "text": in.Text})
 		return nil
 	})
-	live.On(board, "draft", func(_ *live.Ctx, s *room, in struct{ Text string }) error { s.Draft = in.Text; return nil })
+	live.On(board, "draft", func(_ *live.Ctx, s *room, in struct{ Text string }) error {
+		if s.Draft = in.Text; strings.HasPrefix(in.Text, "up:") {
+			s.Draft = strings.ToUpper(in.Text)
+		}
+		return nil
+	})
 	live.On(board, "zoom", func(ctx *live.Ctx, _ *room, in struct{ To int }) error {
 		ctx.Reply(map[string]int{"to": in.To})
 		return nil
