@@ -55,8 +55,8 @@ type Binding struct {
 	err   atomic.Pointer[error]
 	ended atomic.Bool
 
-	refresh func() (changed bool)          // sets the field to what is there
-	until   func(eventstore.Position)      // asks to be woken when it is reached
+	refresh func() (changed bool) // sets the field to what is there
+	watch   *watch
 	again   func(eventstore.Position) bool // over HTTP: reads the field again
 	leave   func()                         // ends the interest in the source
 }
@@ -93,6 +93,9 @@ func (b *Binding) fail(err error) {
 	}
 	b.err.Store(&err)
 }
+
+// until asks for the page to be woken when the source has got to a position. Who asks looks at the source after that.
+func (b *Binding) until(pos eventstore.Position) { b.watch.until.Store(uint64(pos)) }
 
 // end ends the interest in the source. It is called by any goroutine, any number of times.
 func (b *Binding) end() {
@@ -138,19 +141,15 @@ func one[K comparable, V any](p *page, field *V, src *Source[K, V], key K) *Bind
 	h.mu.Lock()
 	e := h.join(key, w.watch)
 	h.mu.Unlock()
+	b.watch = w.watch
 	b.leave = func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.leave(key, w.watch)
 	}
-	b.until = func(pos eventstore.Position) {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		w.until = pos
-	}
 	b.refresh = func() (changed bool) {
-		h.mu.Lock()
-		defer h.mu.Unlock()
+		h.mu.RLock()
+		defer h.mu.RUnlock()
 		b.standing(h.asOf(e), e.seen, either(e.err, h.err))
 		if changed = e.seen && e.seq != b.seq; changed {
 			b.seq = e.seq
@@ -161,8 +160,8 @@ func one[K comparable, V any](p *page, field *V, src *Source[K, V], key K) *Bind
 	set(*new(V), false)
 	p.bind(b)
 	b.await(w, src.c.Wait, p.floor(src.c.Store), func(floor eventstore.Position) bool {
-		h.mu.Lock()
-		defer h.mu.Unlock()
+		h.mu.RLock()
+		defer h.mu.RUnlock()
 		return h.ready(e, floor)
 	})
 	return b
@@ -224,8 +223,8 @@ func many[K comparable, V any](p *page, field *[]V, src *Source[K, V], keys []K)
 	b.seq = 0 // the keys may be others
 	b.await(m.w, src.c.Wait, p.floor(src.c.Store), func(floor eventstore.Position) bool {
 		h := &src.hub
-		h.mu.Lock()
-		defer h.mu.Unlock()
+		h.mu.RLock()
+		defer h.mu.RUnlock()
 		for _, e := range m.entries {
 			if !h.ready(e, floor) {
 				return false
@@ -238,17 +237,12 @@ func many[K comparable, V any](p *page, field *[]V, src *Source[K, V], keys []K)
 
 func newMany[K comparable, V any](p *page, field *[]V, src *Source[K, V]) (*Binding, *manyKind[K, V]) {
 	m := &manyKind[K, V]{src: src, w: newWatch(p), entries: map[K]*entry[V]{}}
-	b := &Binding{p: p, field: field, kind: m}
+	b := &Binding{p: p, field: field, kind: m, watch: m.w.watch}
 	h := &src.hub
 	b.leave = func() { m.become(nil) }
-	b.until = func(pos eventstore.Position) {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		m.w.until = pos
-	}
 	b.refresh = func() bool {
-		h.mu.Lock()
-		defer h.mu.Unlock()
+		h.mu.RLock()
+		defer h.mu.RUnlock()
 		seen, at, err := true, eventstore.Position(0), error(nil)
 		stamp, n := uint64(1), 0 // each seq only rises, and so does their sum
 		for _, e := range m.entries {
@@ -387,19 +381,15 @@ func listed[K comparable, V any](p *page, field any, src *Source[K, V], fill fun
 	h.mu.Lock()
 	l := h.joinList(w.watch)
 	h.mu.Unlock()
+	b.watch = w.watch
 	b.leave = func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.leaveList(w.watch)
 	}
-	b.until = func(pos eventstore.Position) {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		w.until = pos
-	}
 	b.refresh = func() bool {
-		h.mu.Lock()
-		defer h.mu.Unlock()
+		h.mu.RLock()
+		defer h.mu.RUnlock()
 		if h.list != l {
 			return false // it has ended
 		}
@@ -409,8 +399,8 @@ func listed[K comparable, V any](p *page, field any, src *Source[K, V], fill fun
 	fill(nil)
 	p.bind(b)
 	b.await(w, src.c.Wait, p.floor(src.c.Store), func(floor eventstore.Position) bool {
-		h.mu.Lock()
-		defer h.mu.Unlock()
+		h.mu.RLock()
+		defer h.mu.RUnlock()
 		return h.list != l || l.seen && (h.listAsOf() >= floor || h.err != nil) || l.err != nil
 	})
 	return b
@@ -446,8 +436,8 @@ func (s *Source[K, V]) once(ctx context.Context, keys []K, pos eventstore.Positi
 
 // shared returns the values of keys if all of them are known as of a position.
 func (h *hub[K, V]) shared(keys []K, at eventstore.Position) (map[K]V, bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.mu.RLock()
+	defer h.mu.RUnlock()
 	m := make(map[K]V, len(keys))
 	for _, key := range keys {
 		e := h.entries[key]

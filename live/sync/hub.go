@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/levada-go/levada/eventstore"
@@ -32,10 +33,10 @@ type hub[K comparable, V any] struct {
 	c     *Config[K, V]
 	watch func(changed func(K)) (stop func()) // tells of changes that are no events; may be nil
 
-	mu      sync.Mutex
-	run     *run // nil while nobody looks
-	started bool // pos counts
-	early   bool // reads need not wait for started
+	mu      sync.RWMutex // pages read under it, all at once
+	run     *run         // nil while nobody looks
+	started bool         // pos counts
+	early   bool         // reads need not wait for started
 	pos     eventstore.Position
 	high    eventstore.Position // of the read model, when it was read
 	err     error               // why pos does not move
@@ -72,10 +73,10 @@ type entry[V any] struct {
 	watches  map[*watch]struct{}
 }
 
-// A watch is a field's interest in an entry or the list. The hub's lock guards it.
+// A watch is a field's interest in entries or the list.
 type watch struct {
-	wake  func()              // never blocks
-	until eventstore.Position // wake also when this is reached
+	wake  func()        // never blocks
+	until atomic.Uint64 // the position to wake at, though nothing has changed; 0 for none
 }
 
 // asOf returns up to which position e reflects every event.
@@ -365,8 +366,7 @@ func (h *hub[K, V]) reached() {
 
 func wakeUntil(watches map[*watch]struct{}, at eventstore.Position) {
 	for w := range watches {
-		if w.until > 0 && w.until <= at {
-			w.until = 0
+		if until := w.until.Load(); until > 0 && until <= uint64(at) && w.until.CompareAndSwap(until, 0) {
 			w.wake()
 		}
 	}
