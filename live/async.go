@@ -8,8 +8,8 @@ import (
 )
 
 // Post runs fn as a func of the view, soon, and renders after it. It may be called by any goroutine. It waits while
-// the page has too much to do, except when a func of the view calls it. It returns false, and fn is not run, when the page is gone; after true fn is run unless
-// the page goes before its turn. Over HTTP there is nobody to run it.
+// the page has too much to do, except when a func of the view calls it. It returns false, and fn is not run, when
+// the page is gone; after true fn is run unless the page goes before its turn. Over HTTP there is nobody to run it.
 func (c *Ctx) Post(fn func()) bool {
 	if c.session == nil || c.Err() != nil {
 		return false
@@ -17,11 +17,12 @@ func (c *Ctx) Post(fn func()) bool {
 	return c.session.post(job{c, fn})
 }
 
-// After runs fn as a func of the view once, after d; stop, which is for funcs of the view, prevents that. Over HTTP it does nothing.
+// After runs fn as a func of the view once, after d; stop, which is for funcs of the view, prevents that. Over HTTP
+// it does nothing.
 func (c *Ctx) After(d time.Duration, fn func()) (stop func()) { return c.startTimer(d, 0, fn) }
 
-// Every runs fn as a func of the view after each d, which must be positive; stop, which is for funcs of the view, ends that. When the page was too busy,
-// turns are left out. Over HTTP it does nothing.
+// Every runs fn as a func of the view after each d, which must be positive; stop, which is for funcs of the view,
+// ends that. When the page was too busy, turns are left out. Over HTTP it does nothing.
 func (c *Ctx) Every(d time.Duration, fn func()) (stop func()) {
 	if d <= 0 {
 		panic("live: Every needs a positive duration")
@@ -68,8 +69,9 @@ func (c *Ctx) startTimer(d, every time.Duration, fn func()) (stop func()) {
 	}
 }
 
-// Receive runs fn as a func of the view for each value from ch, until ch is closed or the page is gone. The next value is received only
-// after fn has returned, so that a page that is busy does not receive. Over HTTP it does nothing.
+// Receive runs fn as a func of the view for each value from ch, until ch is closed or the page is gone. The next
+// value is received only after fn has returned, so that a page that is busy does not receive. Over HTTP it does
+// nothing.
 func Receive[T any](ctx *Ctx, ch <-chan T, fn func(T)) {
 	if ctx.session == nil {
 		return

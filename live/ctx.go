@@ -49,8 +49,8 @@ type Ctx struct {
 func (c *Ctx) Connected() bool { return c.session != nil }
 
 // Request returns the request of the page, with its present URL and the values of the pattern's wildcards
-// ([http.Request.PathValue]), the cookies, and what middleware around the [Site] put into its context. While the page is connected,
-// headers and cookies are those that the WebSocket was opened with. It must not be changed.
+// ([http.Request.PathValue]), the cookies, and what middleware around the [Site] put into its context. While the
+// page is connected, headers and cookies are those that the WebSocket was opened with. It must not be changed.
 func (c *Ctx) Request() *http.Request { return c.request }
 
 // URL returns the present URL of the page: path and query. It must not be changed.
@@ -79,8 +79,8 @@ func (c *Ctx) Joins() int {
 // Title sets the title of the page.
 func (c *Ctx) Title(title string) { c.title = title }
 
-// Flash shows a message of a kind until the URL changes; see [Page.Flash]. With a [Ctx.Patch], [Ctx.Navigate] or [Ctx.Redirect] of the
-// same func it is shown on the next page.
+// Flash shows a message of a kind until the URL changes; see [Page.Flash]. With a [Ctx.Patch], [Ctx.Navigate] or
+// [Ctx.Redirect] of the same func it is shown on the next page.
 func (c *Ctx) Flash(kind, text string) {
 	c.setFlash(kind, text)
 	if c.said == nil {
@@ -96,25 +96,26 @@ func (c *Ctx) setFlash(kind, text string) {
 	c.shown.flash[kind] = text
 }
 
-// Patch changes the URL of the page within the same view: Params is called with it, after the current func, or in place of the call that
-// follows Mount. The URL is a path with a query on this site, or relative to that of the page; any other is
-// logged and ignored. A URL of another view is that of [Ctx.Navigate]. Of several calls in one func, to this method or to the next three, the last counts.
+// Patch changes the URL of the page within the same view: Params is called with it, after the current func, or in
+// place of the call that follows Mount. The URL is a path with a query on this site, or relative to that of the
+// page; any other is logged and ignored. A URL of another view is that of [Ctx.Navigate]. Of several calls in one
+// func, to this method or to the next three, the last counts.
 func (c *Ctx) Patch(url string) { c.goTo(move{kind: patches}, url) }
 
 // Replace is [Ctx.Patch] that puts the URL in place of the newest entry of the browser's history.
 func (c *Ctx) Replace(url string) { c.goTo(move{kind: patches, replace: true}, url) }
 
-// Navigate leaves for another view of the site, over the same connection, after the current func. The URL is one as for [Ctx.Patch]; if it is none of a
-// view, it is loaded over HTTP.
+// Navigate leaves for another view of the site, over the same connection, after the current func. The URL is one as
+// for [Ctx.Patch]; if it is none of a view, it is loaded over HTTP.
 func (c *Ctx) Navigate(url string) { c.goTo(move{kind: navigates}, url) }
 
-// Redirect leaves for any URL by loading it over HTTP, after the current func. Its scheme must be http or https if it has one; any
-// other is logged and ignored.
+// Redirect leaves for any URL by loading it over HTTP, after the current func. Its scheme must be http or https if
+// it has one; any other is logged and ignored.
 func (c *Ctx) Redirect(url string) { c.goTo(move{kind: redirects}, url) }
 
-// Hold keeps back the acknowledgement of the event that is being handled, and rendering, until reached
-// reports true; it is asked after every func of the view. So the page never shows less than what the event
-// did, and elements that wait for it stay locked. After [Options].HoldTimeout it goes on without. Over HTTP it does nothing.
+// Hold keeps back the acknowledgement of the event that is being handled, and rendering, until reached reports
+// true; it is asked after every func of the view. So the page never shows less than what the event did, and
+// elements that wait for it stay locked. After [Options].HoldTimeout it goes on without. Over HTTP it does nothing.
 func (c *Ctx) Hold(reached func() bool) {
 	if c.session != nil {
 		c.holds = append(c.holds, hold{reached, time.Now().Add(c.site.options.HoldTimeout)})
@@ -125,8 +126,8 @@ func (c *Ctx) Hold(reached func() bool) {
 // reconnects, and LastPosition returns it then, so that a page need not go back in time.
 func (c *Ctx) Position(p uint64) { c.position = max(c.position, p) }
 
-// LastPosition returns the [Ctx.Position] that the page had when it was connected before, 0 at first. It belongs to the page
-// that has joined, and not to those that are navigated to afterwards.
+// LastPosition returns the [Ctx.Position] that the page had when it was connected before, 0 at first. It belongs to
+// the page that has joined, and not to those that are navigated to afterwards.
 func (c *Ctx) LastPosition() uint64 {
 	if c.join == nil {
 		return 0
@@ -134,8 +135,8 @@ func (c *Ctx) LastPosition() uint64 {
 	return c.join.Position
 }
 
-// Reply answers the event of a hook that is being handled, once; the value is encoded as JSON at once. For other events it does nothing. A
-// value that cannot be encoded is logged, and the answer is null.
+// Reply answers the event of a hook that is being handled, once; the value is encoded as JSON at once. For other
+// events it does nothing. A value that cannot be encoded is logged, and the answer is null.
 func (c *Ctx) Reply(value any) {
 	if c.hook == 0 {
 		return

@@ -28,8 +28,9 @@ func (e Errors) Error() string {
 // Error is an error with a status of HTTP, for Mount and Params: 404 for what is not there, 403 for what the
 // user may not see. Other errors are logged and shown as 500. Text is shown to the user.
 //
-// A page that is connected is loaded over HTTP to show the error. Only when Mount fails as the page connects for the first time, with an
-// error that is none of these, it stays as it came over HTTP a moment before, and connects again after some seconds.
+// A page that is connected is loaded over HTTP to show the error. Only when Mount fails as the page connects for
+// the first time, with an error that is none of these, it stays as it came over HTTP a moment before, and connects
+// again after some seconds.
 type Error struct {
 	Status int
 	Text   string

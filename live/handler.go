@@ -83,7 +83,8 @@ type outcome struct {
 	mounted  bool
 }
 
-// once runs a page over HTTP: Mount, Params and, when in is not nil, an event, until one of them fails or leads elsewhere.
+// once runs a page over HTTP: Mount, Params and, when in is not nil, an event, until one of them fails or leads
+// elsewhere.
 func (s *Site) once(r *http.Request, p page, pattern, session string, flash map[string]string, in *input) *outcome {
 	c := newCtx(r.Context(), s, pattern, r, session)
 	c.shown.flash = maps.Clone(flash)

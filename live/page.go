@@ -21,13 +21,13 @@ type shown struct {
 // URL returns the URL of the page.
 func (p *Page) URL() *url.URL { return p.get().url }
 
-// Flash returns the message of a kind, such as "error" or "info", or "". It stays until the URL changes, the event "live:clear-flash" comes
-// with its kind in the value "kind" (or without, for all), or another takes its place. Errors of events that are no [Errors] are
-// messages of the kind "error".
+// Flash returns the message of a kind, such as "error" or "info", or "". It stays until the URL changes, the event
+// "live:clear-flash" comes with its kind in the value "kind" (or without, for all), or another takes its place.
+// Errors of events that are no [Errors] are messages of the kind "error".
 func (p *Page) Flash(kind string) string { return p.get().flash[kind] }
 
-// Error returns what is wrong with a field of the form that was last handled, or "". While the user is still filling in the
-// form, nothing is wrong with fields that were not touched yet.
+// Error returns what is wrong with a field of the form that was last handled, or "". While the user is still
+// filling in the form, nothing is wrong with fields that were not touched yet.
 func (p *Page) Error(field string) string { return p.get().errors[field] }
 
 // Value returns what the user entered into a field, when the page answers a form without JavaScript, else "".

@@ -26,17 +26,20 @@ const (
 // slow, and the page comes back and is mounted again.
 func Keep() PushOption { return PushOption{kind: keep} }
 
-// Latest puts the event in the place of the one with the same name and key that still waits; without one it is like [Keep].
+// Latest puts the event in the place of the one with the same name and key that still waits; without one it is like
+// [Keep].
 func Latest(key string) PushOption { return PushOption{kind: latest, key: key} }
 
 // Drop drops the event if the connection cannot take it now, because a frame is being sent or MaxPushes events wait.
 func Drop() PushOption { return PushOption{kind: drop} }
 
-// Before hands the event out before the frame that comes with it is applied, not after. It goes together with the others.
+// Before hands the event out before the frame that comes with it is applied, not after. It goes together with the
+// others.
 func Before() PushOption { return PushOption{kind: before} }
 
 // Push sends an event to the page, where hooks and live.on hear it, together with the next frame. The payload is
-// encoded as JSON at once; one that cannot be encoded is logged and not sent. The options are one of [Keep], [Latest] and [Drop] and, if wanted, [Before]. Over HTTP it does nothing.
+// encoded as JSON at once; one that cannot be encoded is logged and not sent. The options are one of [Keep],
+// [Latest] and [Drop] and, if wanted, [Before]. Over HTTP it does nothing.
 func (c *Ctx) Push(event string, payload any, opts ...PushOption) {
 	if c.session == nil {
 		return

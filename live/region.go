@@ -16,7 +16,8 @@ import (
 )
 
 // Region is a part of pages that is the same for all who see it: an order book, a list of the latest trades. It is
-// rendered and compared once for all of them, and sent as one frame. Its methods may be called by any goroutine, but for Show.
+// rendered and compared once for all of them, and sent as one frame. Its methods may be called by any goroutine,
+// but for Show.
 type Region[T any] struct {
 	feed
 	template *render.Template
@@ -43,9 +44,10 @@ type Region[T any] struct {
 // defaultInterval is the time between two frames of a region at least.
 const defaultInterval = 50 * time.Millisecond
 
-// NewRegion returns a region with a name that is unique among those that one page shows. The template is executed with a T; it must not have been executed before.
-// Before the first Set the region is empty. At most one frame is made in interval, with what is newest; 0 means 50 ms, less than 0 no limit. The
-// error is that of a template that is empty or does not escape, or of a name that is empty or longer than 256 bytes.
+// NewRegion returns a region with a name that is unique among those that one page shows. The template is executed
+// with a T; it must not have been executed before. Before the first Set the region is empty. At most one frame is
+// made in interval, with what is newest; 0 means 50 ms, less than 0 no limit. The error is that of a template that
+// is empty or does not escape, or of a name that is empty or longer than 256 bytes.
 //
 // A goroutine makes the frames, while there are any to make.
 func NewRegion[T any](name string, t *template.Template, interval time.Duration) (*Region[T], error) {
@@ -65,9 +67,9 @@ func NewRegion[T any](name string, t *template.Template, interval time.Duration)
 	return r, nil
 }
 
-// Set shows data from now on. Version must rise: older or equal ones are ignored, but for the first, which may be 0. What data refers to must
-// not be changed any more. Set does not wait for anyone. A template that fails is logged and
-// leaves the region as it was. After Close it does nothing.
+// Set shows data from now on. Version must rise: older or equal ones are ignored, but for the first, which may be
+// 0. What data refers to must not be changed any more. Set does not wait for anyone. A template that fails is
+// logged and leaves the region as it was. After Close it does nothing.
 func (r *Region[T]) Set(version uint64, data T) {
 	n := &r.newest
 	n.Lock()
@@ -93,8 +95,9 @@ func (r *Region[T]) Close() {
 	}
 }
 
-// Show makes the page follow the region until it is gone or [Ctx.Hide] is called; the page may show a region once. The [Shown] belongs into the state
-// and its HTML into the template, where it must stand in the page as long as the region is shown.
+// Show makes the page follow the region until it is gone or [Ctx.Hide] is called; the page may show a region once.
+// The [Shown] belongs into the state and its HTML into the template, where it must stand in the page as long as the
+// region is shown.
 func (r *Region[T]) Show(ctx *Ctx) Shown {
 	name := template.HTMLEscapeString(r.name)
 	var b strings.Builder
@@ -115,8 +118,8 @@ type Shown struct {
 	html template.HTML
 }
 
-// HTML returns the element that holds the region, with the id "region-NAME". Over HTTP it has the content; when the page is connected
-// the browser keeps what it has, and the content follows.
+// HTML returns the element that holds the region, with the id "region-NAME". Over HTTP it has the content; when the
+// page is connected the browser keeps what it has, and the content follows.
 func (s Shown) HTML() template.HTML { return s.html }
 
 // Hide ends what Show began.

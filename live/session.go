@@ -522,8 +522,8 @@ func (s *session) mount(p page, pattern string, r *http.Request, ref uint64, joi
 	s.ran()
 }
 
-// failed is called when Mount or Params returned an error: the browser loads the page over HTTP, so that the user sees what
-// is wrong.
+// failed is called when Mount or Params returned an error: the browser loads the page over HTTP, so that the user
+// sees what is wrong.
 func (s *session) failed(err error) {
 	if isPanic(err) {
 		s.broken()
@@ -788,7 +788,8 @@ func (s *session) post(j job) bool {
 	}
 }
 
-// goroutineID returns the number that the trace of the calling goroutine begins with, which is the one way to tell goroutines apart.
+// goroutineID returns the number that the trace of the calling goroutine begins with, which is the one way to tell
+// goroutines apart.
 func goroutineID() string {
 	var b [64]byte
 	trace := string(b[:runtime.Stack(b[:], false)])

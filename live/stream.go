@@ -37,13 +37,15 @@ func NewStream[T any](ctx *Ctx, id func(T) string) *Stream[T] {
 	return s
 }
 
-// Append puts items behind the list, in the order given. Of items with the same id, here and in the methods below, the last counts.
+// Append puts items behind the list, in the order given. Of items with the same id, here and in the methods below,
+// the last counts.
 func (s *Stream[T]) Append(items ...T) { s.Insert(-1, items...) }
 
 // Prepend puts items in front of the list, in the order given.
 func (s *Stream[T]) Prepend(items ...T) { s.Insert(0, items...) }
 
-// Insert puts items before the one at an index of the list, in the order given; behind the list if the index is -1 or there is none.
+// Insert puts items before the one at an index of the list, in the order given; behind the list if the index is -1
+// or there is none.
 func (s *Stream[T]) Insert(at int, items ...T) {
 	s.do(render.Op{Kind: render.StreamInsert, At: max(at, -1), Limit: s.limit}, items)
 }
@@ -64,10 +66,12 @@ func (s *Stream[T]) Reset() {
 	s.add(render.Op{Kind: render.StreamReset}, nil)
 }
 
-// Limit keeps the list at n items after each insert from now on: the first n for n > 0, the last -n for n < 0, all for 0.
+// Limit keeps the list at n items after each insert from now on: the first n for n > 0, the last -n for n < 0, all
+// for 0.
 func (s *Stream[T]) Limit(n int) { s.limit = n }
 
-// Items returns the items that wait to be sent; over HTTP all. It is for the template, which must range over it to the end.
+// Items returns the items that wait to be sent; over HTTP all. It is for the template, which must range over it to
+// the end.
 func (s *Stream[T]) Items() iter.Seq[T] {
 	return func(yield func(T) bool) {
 		rows := s.all

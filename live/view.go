@@ -12,8 +12,8 @@ import (
 	"github.com/levada-go/levada/live/internal/render"
 )
 
-// View is a kind of page with a state of type S. One View serves all who look at it: its funcs get the
-// state of the page that they run for, from one goroutine at a time. A View must not be changed after it was given to a [Site].
+// View is a kind of page with a state of type S. One View serves all who look at it: its funcs get the state of the
+// page that they run for, from one goroutine at a time. A View must not be changed after it was given to a [Site].
 //
 // The template is executed with a *S. When S embeds a [Page], the template also has the flash, the errors of forms and
 // the URL.
@@ -30,7 +30,8 @@ type View[S any] struct {
 	Mount func(ctx *Ctx, s *S) error
 	// Params is called after Mount and whenever the URL changes within the view. Its error is like that of Mount.
 	Params func(ctx *Ctx, s *S) error
-	// Leave is called once when a page that Mount began without an error is gone, also one over HTTP. The ctx of the page has ended by then.
+	// Leave is called once when a page that Mount began without an error is gone, also one over HTTP. The ctx of
+	// the page has ended by then.
 	Leave func(s *S)
 
 	mu       sync.Mutex
@@ -46,10 +47,12 @@ type View[S any] struct {
 //     values without a field are ignored, fields without a value stay zero;
 //   - [net/url.Values] for all of a form as it is; any other type from the JSON of a hook's payload.
 //
-// Values that do not fit are [Errors], and fn is not called; when *In has a method Validate() error, it is called first, and
-// its error is like that of fn. A func that fails goes nowhere: what it asked of [Ctx.Patch], [Ctx.Navigate] and the like is not done.
+// Values that do not fit are [Errors], and fn is not called; when *In has a method Validate() error, it is called
+// first, and its error is like that of fn. A func that fails goes nowhere: what it asked of [Ctx.Patch],
+// [Ctx.Navigate] and the like is not done.
 //
-// On panics if the name is empty or taken, begins with "live:", or the view is being served, or if two fields of In have the same name.
+// On panics if the name is empty or taken, begins with "live:", or the view is being served, or if two fields of In
+// have the same name.
 func On[S, In any](v *View[S], name string, fn func(ctx *Ctx, s *S, in In) error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -133,7 +136,8 @@ func (p *screen[S]) embedded() *Page {
 	return nil
 }
 
-// attach gives the embedded Page what it shows, again and again, since a func of the view may have replaced the whole state.
+// attach gives the embedded Page what it shows, again and again, since a func of the view may have replaced the
+// whole state.
 func (p *screen[S]) attach() {
 	if e := p.embedded(); e != nil {
 		e.shown = &p.ctx.shown

@@ -10,8 +10,8 @@ import (
 )
 
 // Conn is a [wire.Conn] in memory, and the browser at its other end. What the server writes waits in a buffer of a
-// fixed number of frames; when that is full, Write waits until the browser takes one, as long as it may take. All waiting is on channels, so
-// that it may be used in the bubble of testing/synctest. It is safe for concurrent use.
+// fixed number of frames; when that is full, Write waits until the browser takes one, as long as it may take. All
+// waiting is on channels, so that it may be used in the bubble of testing/synctest. It is safe for concurrent use.
 type Conn struct {
 	up, down chan []byte
 	closed   chan struct{}
