@@ -6,10 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/levada-go/levada/eventstore"
 	"github.com/levada-go/levada/eventstore/memstore"
 	"github.com/levada-go/levada/examples/chat/room"
 	"github.com/levada-go/levada/internal/browsertest"
@@ -21,10 +23,19 @@ func TestMain(m *testing.M) { browsertest.Main(m) }
 func serve(t *testing.T) (c *Chat, address string) {
 	store := memstore.Open(nil)
 	t.Cleanup(func() { _ = store.Close() })
-	c, _ = start(t, store)
+	c, address, _ = serveOn(t, store)
+	return c, address
+}
+
+func serveOn(t *testing.T, store *eventstore.Store) (c *Chat, address string, stop func()) {
+	c, end := start(t, store)
 	server := httptest.NewServer(c)
-	t.Cleanup(server.Close)
-	return c, strings.TrimPrefix(server.URL, "http://")
+	stop = sync.OnceFunc(func() {
+		end()
+		server.Close()
+	})
+	t.Cleanup(stop)
+	return c, strings.TrimPrefix(server.URL, "http://"), stop
 }
 
 // connected waits until a page is live.
@@ -107,6 +118,36 @@ func TestMessagesWaitForTheConnection(t *testing.T) {
 	require.Contains(t, ann.Text("#text-error"), "That was a lot at once")
 	ann.Wait(fmt.Sprintf(`[...document.querySelectorAll("#pending .failed button")].filter((b) => b.textContent == "Try again").forEach((b) => b.click()),
 		document.querySelectorAll("#log li").length == %d && !document.querySelector("#pending li")`, more+1))
+}
+
+func TestMessagesWaitForAServerThatIsStartedAgain(t *testing.T) {
+	t.Parallel()
+	store := memstore.Open(nil)
+	t.Cleanup(func() { _ = store.Close() })
+	_, address, stop := serveOn(t, store)
+	relay := browsertest.NewRelay(t, address)
+	ann := browsertest.New(t).Open(relay.URL + "/den")
+	ann.Tolerate("WebSocket")
+	ann.Tolerate("ERR_")
+	connected(ann)
+	ann.Type("#text", "before\r")
+	ann.WaitText("#log", "before")
+	me := ann.Text("#me bdi")
+	relay.Down()
+	stop()
+	ann.Wait(`!live.connected`)
+	ann.Type("#text", "meanwhile\r")
+	ann.Type("#text", "a draft")
+	ann.WaitFor("#pending .waiting")
+	_, address, _ = serveOn(t, store)
+	relay.Up(address)
+	ann.WaitText("#log", "meanwhile")
+	ann.Wait(`document.querySelectorAll("#log li").length == 2 && !document.querySelector("#pending li")`)
+	require.Equal(t, "a draft", strings.TrimSpace(ann.Value("#text")))
+	require.Equal(t, me, ann.Text("#me bdi"))
+	ann.Reload()
+	connected(ann)
+	ann.Wait(`document.querySelectorAll("#log li").length == 2 && document.getElementById("text").value.trim() == "a draft"`)
 }
 
 func TestTheLogScrollsAsOneReads(t *testing.T) {
