@@ -7,7 +7,8 @@ import (
 )
 
 // Errors says what is wrong with the fields of a form, by their names. The name "" is for the form as a whole.
-// An event that returns Errors, or wraps it, changes nothing but [Page.Error].
+// An event that returns Errors, or
+// wraps it, should have left the state as it was; the page shows them by [Page.Error].
 type Errors map[string]string
 
 func (e Errors) Error() string {
