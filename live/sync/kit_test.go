@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -106,6 +107,7 @@ type world struct {
 	blind  *Source[string, row] // of the model, without Keys
 	faults *faults
 	stuck  atomic.Bool // the projection does not get on
+	slow   bool        // reads take their time
 }
 
 // faults makes reads fail.
@@ -196,12 +198,16 @@ func newWorld(t require.TestingT) *world {
 			if err := w.faults.read(); err != nil {
 				return nil, 0, err
 			}
+			w.dawdle()
+			defer w.dawdle()
 			return read(ctx, keys)
 		}
 		s.c.All = func(ctx context.Context) (map[string]row, eventstore.Position, error) {
 			if err := w.faults.read(); err != nil {
 				return nil, 0, err
 			}
+			w.dawdle()
+			defer w.dawdle()
 			return all(ctx)
 		}
 	}
@@ -210,6 +216,13 @@ func newWorld(t require.TestingT) *world {
 
 func (w *world) sources() []*Source[string, row] {
 	return []*Source[string, row]{w.notes, w.rows, w.blind}
+}
+
+// dawdle lets a read take some milliseconds, so that much happens between what it sees and what it returns.
+func (w *world) dawdle() {
+	if w.slow {
+		time.Sleep(time.Duration(rand.IntN(6)) * time.Millisecond)
+	}
 }
 
 // close ends everything, and requires that no source is awake.

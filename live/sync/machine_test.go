@@ -358,6 +358,7 @@ func TestWhenIdleEveryPageShowsTheTruthAndNeverGoesBackInTime(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		rapid.Check(outside{t}, func(rt *rapid.T) {
 			m := &machine{world: newWorld(rt), t: rt, saw: &witness{}}
+			m.slow = rapid.Bool().Draw(rt, "slow")
 			for range rapid.IntRange(1, 25).Draw(rt, "rounds") {
 				for range rapid.IntRange(1, 8).Draw(rt, "acts") {
 					m.act()
