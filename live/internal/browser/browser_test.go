@@ -279,3 +279,60 @@ func TestNothingIsDoneTwice(t *testing.T) {
 	ann.Run(`inc.click()`)
 	ann.Wait(`inc.textContent.startsWith("102 at")`)
 }
+
+func TestComingBackFromAnotherPageConnectsAgain(t *testing.T) {
+	t.Parallel()
+	w := &world{}
+	url := serve(t, w)
+	ann := open(t, url+"/room")
+	ann.Type("#text", "typed")
+	ann.WaitText("#draft", "typed")
+	ann.Visit(url + "/plain")
+	ann.WaitText("h1", "Plain")
+	require.Eventually(t, func() bool { return w.site.Stats().Connected == 0 }, 20*time.Second, 10*time.Millisecond)
+	ann.Back()
+	ann.WaitText("h1", "Room")
+	connected(ann)
+	require.Equal(t, 1, w.site.Stats().Connected)
+	w.post("news")
+	ann.WaitText("#posts", "news")
+}
+
+func TestASessionThatEndsLoadsItsPagesAnew(t *testing.T) {
+	t.Parallel()
+	w := &world{}
+	ann := open(t, serve(t, w)+"/room")
+	ann.Run("document.same = true")
+	w.mu.Lock()
+	session := w.session
+	w.mu.Unlock()
+	w.site.Disconnect(session)
+	ann.Wait("!document.same && window.live?.connected")
+}
+
+func TestPagesMoveToTheNextServer(t *testing.T) {
+	t.Parallel()
+	w := &world{}
+	first := httptest.NewServer(newSite(t, w))
+	defer first.Close()
+	old := w.site
+	relay := browsertest.NewRelay(t, address(first.URL))
+	ann := open(t, relay.URL+"/room")
+	ann.Run("document.same = true")
+	ann.Type("#text", "kept")
+	ann.WaitText("#draft", "kept")
+	relay.Up(address(serve(t, w)))
+	first.CloseClientConnections() // of HTTP; WebSockets are none of them
+	require.NoError(t, old.Shutdown(t.Context(), 0))
+	require.Eventually(t, func() bool { return w.site.Stats().Connected == 1 }, 20*time.Second, 10*time.Millisecond)
+	ann.WaitText("#draft", "kept")
+	connected(ann)
+	require.True(t, browsertest.Eval[bool](ann, "document.same"))
+}
+
+func TestAFormMayBeSentByTheServersWish(t *testing.T) {
+	t.Parallel()
+	ann := open(t, serve(t, &world{})+"/login-page")
+	ann.Click("#in")
+	ann.WaitText("h1", "Plain, ann")
+}

@@ -26,6 +26,9 @@ type world struct {
 	ticks int
 	pages map[chan struct{}]bool
 	tape  *live.Region[[]item]
+
+	site    *live.Site // the newest
+	session string     // of the page that was opened last
 }
 
 type item struct {
@@ -104,6 +107,7 @@ func newSite(t *testing.T, w *world) http.Handler {
 	}
 	site, err := live.NewSite(&live.Options{Layout: layout, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
+	w.site = site
 
 	board := &live.View[room]{
 		Template: parse(`<h1>Room</h1><p id="flash">{{.Flash "info"}}</p><p id="tab">{{.Tab}}</p>
@@ -115,6 +119,9 @@ func newSite(t *testing.T, w *world) http.Handler {
 <ul id="log" live-update="stream">{{range .Log.Items}}<li id="log-{{.ID}}">{{.Text}}</li>{{end}}</ul>{{.Tape.HTML}}`),
 		Mount: func(ctx *live.Ctx, s *room) error {
 			ctx.Title("Room")
+			w.mu.Lock()
+			w.session = ctx.Session()
+			w.mu.Unlock()
 			s.Log = live.NewStream(ctx, func(i item) string { return fmt.Sprintf("log-%d", i.ID) })
 			s.Log.Limit(-3)
 			s.Tape = w.tape.Show(ctx)
@@ -187,6 +194,24 @@ func newSite(t *testing.T, w *world) http.Handler {
 
 	mux := http.NewServeMux()
 	mux.Handle("/", site)
+	login := &live.View[room]{
+		Template: parse(`<button id="in" live-click="in">in</button>{{if .N}}<form id="login" method="post" action="/login" live-trigger-action><input type="hidden" name="user" value="ann"></form>{{end}}`),
+	}
+	live.On(login, "in", func(_ *live.Ctx, s *room, _ struct{}) error { s.N = 1; return nil })
+	live.Handle(site, "/login-page", login)
+	mux.HandleFunc("POST /login", func(rw http.ResponseWriter, r *http.Request) {
+		http.SetCookie(rw, &http.Cookie{Name: "user", Value: r.PostFormValue("user"), Path: "/"})
+		http.Redirect(rw, r, "/plain", http.StatusSeeOther)
+	})
+	mux.HandleFunc("/plain", func(rw http.ResponseWriter, r *http.Request) {
+		user, err := r.Cookie("user")
+		rw.Header().Set("Content-Type", "text/html")
+		if err == nil {
+			fmt.Fprintf(rw, "<h1>Plain, %s</h1>", user.Value)
+			return
+		}
+		fmt.Fprint(rw, "<h1>Plain</h1>")
+	})
 	mux.HandleFunc("/favicon.ico", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("/hooks.js", func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Type", "text/javascript")
