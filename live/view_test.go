@@ -185,7 +185,9 @@ func TestAStateThatIsReplacedKeepsItsPage(t *testing.T) {
 			*s = counter{N: 1}
 			return nil
 		}
-		On(v, "clear", func(_ *Ctx, s *counter, _ url.Values) error {
+		var url string
+		On(v, "url", func(_ *Ctx, s *counter, _ struct{}) error { url = s.URL().String(); return nil })
+		On(v, "clear", func(_ *Ctx, s *counter, _ struct{}) error {
 			*s = counter{}
 			return nil
 		})
@@ -195,6 +197,14 @@ func TestAStateThatIsReplacedKeepsItsPage(t *testing.T) {
 		p.click("clear")
 		p.drain()
 		require.Equal(t, "0 /?a=b hello", p.html())
+		p.close()
+
+		p = open(t, site, "/?c=d", 0) // takes nothing, so that nothing is rendered
+		p.join(0)
+		p.click("clear")
+		p.click("url")
+		synctest.Wait()
+		require.Equal(t, "/?c=d", url)
 		p.close()
 	})
 }
