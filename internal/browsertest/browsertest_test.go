@@ -78,6 +78,17 @@ func TestATabDoesWhatAPersonDoes(t *testing.T) {
 	require.Equal(t, 400, img.Width)
 }
 
+func TestAKeyThatThePagePreventsTypesNothing(t *testing.T) {
+	t.Parallel()
+	tab := New(t).Open(serve(t, `<textarea id="in"></textarea><script>
+let prevented = 0;
+document.querySelector("#in").onkeydown = e => { if (e.key == "Enter" || e.key == "x") { e.preventDefault(); prevented++ } }
+</script>`))
+	tab.Type("#in", "Axb \rÿ7?")
+	tab.Wait("prevented == 2")
+	require.Equal(t, "Ab ÿ7?", tab.Value("#in"))
+}
+
 func TestWithoutScriptsAPageStandsAsItCame(t *testing.T) {
 	t.Parallel()
 	tab := New(t).Open("")

@@ -13,8 +13,10 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
 const (
@@ -238,7 +240,17 @@ func (tab *Tab) Type(selector, text string) {
 // Press presses keys where the focus is, as [Tab.Type] does.
 func (tab *Tab) Press(keys string) {
 	tab.t.Helper()
-	tab.do("press "+quote(keys), chromedp.KeyEvent(keys))
+	for _, r := range keys {
+		events := kb.Encode(r)
+		down := *events[0]
+		if len(events) == 3 {
+			// The text comes with the key, and not in an event of its own, which would put it into the field
+			// even if the page has prevented that.
+			down.Text, down.UnmodifiedText = events[1].Text, events[1].UnmodifiedText
+		}
+		call(tab, input.DispatchKeyEvent, down)
+		call(tab, input.DispatchKeyEvent, *events[len(events)-1])
+	}
 }
 
 // Screenshot writes what is to be seen to a PNG file.
