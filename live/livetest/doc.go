@@ -53,6 +53,7 @@
 //
 // Hooks and other scripts do not run: [Page.Hook] stands in for one, [Page.Pushed] tells what one would hear. Debounce and
 // throttle do not delay what is sent, and what live-confirm asks is answered with yes. Since each action waits for the server,
-// nothing is ever locked, and what happens to somebody who is quicker than the network does not happen. Styles count only in the
+// nothing is ever locked, and what happens to somebody who is quicker than the network does not happen. The limits of a
+// WebSocket (EventRate, EventBurst, MaxFrame, WriteWait) are not those of a connection in memory. Styles count only in the
 // attributes hidden and style. The contents of an element with live-update="ignore" are as the server rendered them.
 package livetest

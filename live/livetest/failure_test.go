@@ -77,6 +77,12 @@ func shopSite(t testing.TB, body string) *live.Site {
 		ctx.Post(func() { panic("in the background") })
 		return nil
 	})
+	live.On(v, "flood", func(ctx *live.Ctx, _ *shop, _ struct{}) error {
+		for i := range 300 {
+			ctx.Push("n", i)
+		}
+		return nil
+	})
 	live.On(v, "hold", func(ctx *live.Ctx, _ *shop, _ struct{}) error { ctx.Hold(func() bool { return false }); return nil })
 	live.Handle(site, "/", v)
 	return site
@@ -121,6 +127,13 @@ func TestWhatFailsATest(t *testing.T) {
 		{"what never comes", "", func(p *Page) { p.WaitFor("#never") }, "in vain for an element that matches #never"},
 		{"an event that is never pushed", "", func(p *Page) { p.WaitForPush("tick") }, `in vain for the server to push "tick"`},
 		{"an event that is never acknowledged", `<button id="b" live-click="hold">`, func(p *Page) { p.Click("#b") }, "in vain for a click on #b to be acknowledged"},
+		{"a connection that the server closes", `<button id="b" live-click="flood">`, func(p *Page) { p.Click("#b") },
+			"the server has closed the connection instead of acknowledging a click on #b: 4408"},
+		{"a page after its connection", `<button id="b" live-click="flood">`, func(p *Page) {
+			p.say("e", "flood", "click", map[string]string{})
+			p.WaitUntil(func() bool { return !p.Connected() })
+			p.Click("#inc")
+		}, "nothing happens: the server has closed the connection: 4408"},
 		{"the value of what is no field", "", func(p *Page) { p.Value("#n") }, "is no field"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
