@@ -34,6 +34,7 @@ type board struct {
 	day   *part[figures]
 	tape  *part[[]tapeRow]
 	log   *part[string]
+	depth *part[depth]
 	books []*part[ladder] // one for each of groups
 }
 
@@ -42,13 +43,14 @@ var groups = []int64{1, 10, 100, 1000}
 
 func newBoard(x *Exchange, s *Symbol) (*board, error) {
 	b := &board{x: x, symbol: s}
-	var errs [4]error
+	var errs [5]error
 	b.price, errs[0] = newPart(b, "price", "", (*Symbol).figures)
 	b.day, errs[1] = newPart(b, "day", "", (*Symbol).figures)
 	b.tape, errs[2] = newPart(b, "tape", "", (*Symbol).tape)
 	b.log, errs[3] = newPart(b, "log", "", func(_ *Symbol, m *market) string {
 		return thousands(strconv.FormatUint(uint64(m.position), 10))
 	})
+	b.depth, errs[4] = newPart(b, "depth", "", (*Symbol).depth)
 	err := errors.Join(errs[:]...)
 	for _, group := range groups {
 		p, e := newPart(b, "book", "-"+strconv.FormatInt(group, 10), func(s *Symbol, m *market) ladder { return s.ladder(m, group) })
@@ -102,6 +104,7 @@ func (b *board) update() {
 	b.day.update()
 	b.tape.update()
 	b.log.update()
+	b.depth.update()
 	for _, p := range b.books {
 		p.update()
 	}

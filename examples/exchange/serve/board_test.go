@@ -118,3 +118,27 @@ func TestThousandsAreSetApart(t *testing.T) {
 		require.Equal(t, want, thousands(text))
 	}
 }
+
+func TestTheDepthChartIsTheBookAroundTheMiddle(t *testing.T) {
+	t.Parallel()
+	s := &Symbols()[0]
+	m := newMarket()
+	m.levels[book.Buy][100_00] = 10
+	require.Equal(t, depth{Low: none, Mid: none, High: none}, s.depth(m), "without both sides there is no middle")
+	m.levels[book.Sell][100_40] = 10
+	m.levels[book.Sell][100_80] = 30
+	m.levels[book.Buy][1] = 1_000_000 // far away, and not to be seen
+	d := s.depth(m)
+	require.Equal(t, []string{"99.20", "100.20", "101.20", "0.0040 BTC"}, []string{d.Low, d.Mid, d.High, d.Most}, "a hundredth to either side")
+	require.Equal(t, "M400 1000H400V750H0V1000Z", d.Bids)
+	require.Equal(t, "M600 1000H600V750H800V0H1000V1000Z", d.Asks)
+	delete(m.levels[book.Buy], 1)
+	d = s.depth(m)
+	require.Equal(t, []string{"99.60", "100.80"}, []string{d.Low, d.High}, "as wide as what there is")
+	require.Equal(t, "M333 1000H333V750H0V1000Z", d.Bids)
+	clear(m.levels[book.Sell])
+	m.levels[book.Sell][100_01] = 5 // the middle is that of whole ticks
+	d = s.depth(m)
+	require.Equal(t, "M500 1000H500V0H0V1000Z", d.Bids)
+	require.Equal(t, "M1000 1000H1000V500H1000V1000Z", d.Asks)
+}

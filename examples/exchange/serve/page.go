@@ -33,16 +33,19 @@ type desk struct {
 	Chosen   string // the interval that was asked for, "" for the one that suits the market
 	Group    int64  // ticks to a rung of the ladder
 	list     string // listOrders or listFills
+	Chart    string // chartPrice or chartDepth
 	interval int    // that is drawn
 	asked    url.Values
 
-	Markets           []marketTab
-	Intervals, Groups []choice
-	listed            [2]choice
+	Markets                   []marketTab
+	Charts, Intervals, Groups []choice
+	listed                    [2]choice
 
 	prices               []live.Shown // of all markets
 	Book, Day, Tape, Log live.Shown   // of this one
+	Depth                live.Shown   // if it is shown
 	hideBook, hideRest   func()
+	hideDepth            func() // nil if it is not shown
 
 	Key    string // of the next order, so that it is placed once if it is sent twice
 	ticket ticket // as far as it is filled in
@@ -63,6 +66,12 @@ type desk struct {
 const (
 	listOrders = "orders"
 	listFills  = "trades"
+)
+
+// What the chart of a desk shows.
+const (
+	chartPrice = "price"
+	chartDepth = "depth"
 )
 
 const (
@@ -135,7 +144,10 @@ func (d *desk) params(ctx *live.Ctx) error {
 	if _, ok := intervalNamed(chosen); !ok {
 		chosen = ""
 	}
-	d.asked, d.list = q, listOrders
+	d.asked, d.list, d.Chart = q, listOrders, chartPrice
+	if q.Get("chart") == chartDepth {
+		d.Chart = chartDepth
+	}
 	if q.Get("list") == listFills {
 		d.list = listFills
 	}
@@ -153,6 +165,13 @@ func (d *desk) params(ctx *live.Ctx) error {
 			d.hideBook()
 		}
 		d.Book, d.hideBook = d.board().books[slices.Index(groups, group)].show(ctx)
+	}
+	if d.hideDepth != nil && (anew || d.Chart != chartDepth) {
+		d.hideDepth()
+		d.Depth, d.hideDepth = live.Shown{}, nil
+	}
+	if d.hideDepth == nil && d.Chart == chartDepth {
+		d.Depth, d.hideDepth = d.board().depth.show(ctx)
 	}
 	if redraw {
 		d.chart(ctx)

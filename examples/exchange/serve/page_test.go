@@ -272,7 +272,7 @@ func TestTheURLSaysWhatIsShown(t *testing.T) {
 	require.Equal(t, []string{"Bid 50.00size 3.000total 3.000"}, p.Texts("#bids .row"))
 	p.Fill("#grouping", "group", "1")
 	p.WaitUntil(func() bool { return p.Count("#bids .row") == 2 })
-	require.Equal(t, "/?group=1&interval=5m&list=trades&symbol=ETH-USD", p.URL())
+	require.Equal(t, "/?interval=5m&list=trades&symbol=ETH-USD", p.URL())
 	p.Click("#market-SOL-USD")
 	require.Equal(t, "/?interval=5m&list=trades&symbol=SOL-USD", p.URL())
 	p.WaitUntil(func() bool { return !p.Has("#bids .row") })
@@ -285,6 +285,28 @@ func TestTheURLSaysWhatIsShown(t *testing.T) {
 	require.Equal(t, "1", p.Value("#grouping select"))
 	p.Visit("/?symbol=NO-NE")
 	require.Equal(t, http.StatusNotFound, p.Status())
+}
+
+func TestTheDepthChartFollowsTheBook(t *testing.T) {
+	t.Parallel()
+	k := quiet(t)
+	k.order("BTC-USD", book.Buy, 10, 100_00)
+	k.order("BTC-USD", book.Sell, 10, 101_00)
+	p := livetest.Open(t, k.server, "/")
+	require.False(t, p.Has("#depths *"))
+	p.Click("#chart-depth")
+	require.Equal(t, "depth", p.Attr("#panel-chart", "data-chart"))
+	p.WaitFor("#depths .bids[d^=M]")
+	require.Equal(t, "100.50", p.Text("#depths .axis b"))
+	before := p.Attr("#depths .asks", "d")
+	k.order("BTC-USD", book.Sell, 30, 101_50)
+	p.WaitUntil(func() bool { return p.Attr("#depths .asks", "d") != before })
+	require.Equal(t, "0.0040 BTC", p.Text("#depths .most"))
+	p.Click("#market-ETH-USD")
+	p.WaitUntil(func() bool { return p.Text("#depths .axis b") == none })
+	p.Click("#chart-price")
+	require.False(t, p.Has("#depths *"))
+	require.Equal(t, "/?symbol=ETH-USD", p.URL())
 }
 
 func TestABrowserComesBackToTheMarketItShowedLast(t *testing.T) {
@@ -452,19 +474,22 @@ func TestABoardDrawsOnlyWhatSomebodySees(t *testing.T) {
 		k := quiet(t)
 		pages := func() (all []int) {
 			for _, b := range k.server.boards {
-				all = append(all, b.price.pages, b.tape.pages, b.books[0].pages, b.books[2].pages)
+				all = append(all, b.price.pages, b.tape.pages, b.books[0].pages, b.books[2].pages, b.depth.pages)
 			}
 			return all
 		}
 		p := livetest.Open(t, k.server, "/")
-		require.Equal(t, []int{1, 1, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0}, pages())
+		require.Equal(t, []int{1, 1, 1, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0}, pages())
 		p.Fill("#grouping", "group", "100")
-		require.Equal(t, []int{1, 1, 0, 1, 1, 0, 0, 0, 1, 0, 0, 0}, pages())
+		p.Click("#chart-depth")
+		require.Equal(t, []int{1, 1, 0, 1, 1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0}, pages())
 		p.Click("#market-SOL-USD")
-		require.Equal(t, []int{1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 1, 0}, pages())
+		require.Equal(t, []int{1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 1, 1, 0, 1}, pages())
+		p.Click("#chart-price")
+		require.Equal(t, []int{1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 1, 1, 0, 0}, pages())
 		p.Close()
 		synctest.Wait()
-		require.Equal(t, make([]int, 12), pages())
+		require.Equal(t, make([]int, 15), pages())
 		k.order("SOL-USD", book.Buy, 1, 10)
 		synctest.Wait()
 		require.EqualValues(t, 0, k.server.boards[2].books[0].at)

@@ -39,13 +39,17 @@ func (d *desk) link(key, value string) string {
 	if d.Chosen != "" {
 		q.Set("interval", d.Chosen)
 	}
-	if d.Group != groups[0] && key != "symbol" {
+	if key != "symbol" {
 		q.Set("group", strconv.FormatInt(d.Group, 10))
 	}
-	if d.list != listOrders {
-		q.Set("list", d.list)
-	}
+	q.Set("list", d.list)
+	q.Set("chart", d.Chart)
 	q.Set(key, value)
+	for key, usual := range map[string]string{"list": listOrders, "chart": chartPrice, "group": "1"} {
+		if q.Get(key) == usual {
+			q.Del(key)
+		}
+	}
 	return "/?" + q.Encode()
 }
 
@@ -68,6 +72,7 @@ func (d *desk) choices() {
 		name := b.symbol.Name
 		d.Markets = append(d.Markets, marketTab{d.choice(name, name, "symbol", b.symbol == d.Market), d.prices[i]})
 	}
+	d.Charts = []choice{d.choice(chartPrice, "Price", "chart", d.Chart == chartPrice), d.choice(chartDepth, "Depth", "chart", d.Chart == chartDepth)}
 	for i, v := range intervals {
 		d.Intervals = append(d.Intervals, d.choice(v.name, v.name, "interval", i == d.interval))
 	}

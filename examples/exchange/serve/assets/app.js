@@ -20,7 +20,17 @@ live.hook("Ladder", {
     new ResizeObserver(() => this.fit()).observe(this.el);
     this.updated();
   },
+  // Who stands on a row that goes stays where it was, on the one that is there now.
+  beforeUpdate() {
+    const row = document.activeElement;
+    this.stands = this.el.contains(row) ? [row.name, this.rank(row.name).indexOf(row)] : null;
+  },
   updated() {
+    if (this.stands && !this.el.contains(document.activeElement)) {
+      const [name, at] = this.stands;
+      const rows = this.rank(name);
+      rows[Math.min(at, rows.length - 1)]?.focus({ preventScroll: true });
+    }
     const sizes = new Map();
     for (const row of this.el.querySelectorAll(".row")) {
       const size = row.children[1];
@@ -35,6 +45,11 @@ live.hook("Ladder", {
     const rows = this.rows();
     const stop = rows.includes(document.activeElement) ? document.activeElement : rows.findLast((r) => r.name === "ask") ?? rows[0];
     for (const row of this.el.querySelectorAll(".row")) row.tabIndex = row === stop ? 0 : -1;
+  },
+  // rank returns the rows of a side, the best first.
+  rank(name) {
+    const rows = [...this.el.querySelectorAll(`[name=${name}]`)];
+    return name === "ask" ? rows.reverse() : rows;
   },
   // rows returns those that are to be seen, from the top to the bottom.
   rows() {
