@@ -255,6 +255,7 @@ type tab struct {
 
 	turn  chan struct{} // a mutex that lets synctest's time pass
 	holds []func() bool
+	freed func() // called once, when no hold is left
 	at    uint64
 	funcs int
 }
@@ -321,6 +322,10 @@ func (t *tab) held() bool {
 		}
 	}
 	t.holds = rest
+	if fn := t.freed; len(rest) == 0 && fn != nil {
+		t.freed = nil
+		fn()
+	}
 	return len(rest) > 0
 }
 

@@ -333,13 +333,13 @@ func (m *machine) readYourWrite(l *looker) {
 	released(m.t, l.tab, func() {
 		m.acks++
 		if id == l.key && l.bs[0].Err() == nil {
-			require.Equal(m.t, row{id, n}, l.one, "one")
+			require.Equal(m.saw, row{id, n}, l.one, "one")
 		}
 		for field, rows := range [][]row{1: l.many, 2: l.all, 3: l.flow.items} {
 			if field == 0 || field == 1 && !slices.Contains(l.keys, id) || l.bs[field].Err() != nil {
 				continue
 			}
-			require.Contains(m.t, rows, row{id, n}, "field %d", field)
+			require.Contains(m.saw, rows, row{id, n}, "field %d", field)
 		}
 	})
 }

@@ -212,7 +212,6 @@ func (p *page) wrote(pos eventstore.Position) {
 
 // reached reports whether the fields show everything up to pos.
 func (p *page) reached(pos eventstore.Position) bool {
-	p.apply()
 	all := true
 	for _, b := range p.list() {
 		if b.ended.Load() || b.at >= pos || b.Err() != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/eventstore/memstore"
 	"github.com/levada-go/levada/projection"
 )
 
@@ -269,22 +271,24 @@ func TestWroteHoldsUntilThePageShowsIt(t *testing.T) {
 	})
 }
 
-// released waits for the holds of a page to end and calls fn at that moment.
+// released waits for the holds of a page to end and calls fn at that moment. It does not ask them by itself: that
+// the page does, after its funcs.
 func released(t require.TestingT, a *tab, fn func()) {
-	done := false
-	for range 100 {
-		a.see(func() {
-			if !a.held() {
-				fn()
-				done = true
-			}
-		})
-		if done {
-			return
+	done := make(chan struct{})
+	a.see(func() {
+		a.freed = func() {
+			defer close(done) // fn may fail
+			fn()
 		}
-		time.Sleep(time.Millisecond)
+		if len(a.holds) == 0 {
+			a.held()
+		}
+	})
+	select {
+	case <-done:
+	case <-time.After(4 * time.Second):
+		require.Fail(t, "held for ever")
 	}
-	require.True(t, done, "held for ever")
 }
 
 func TestWroteToWhatThePageDoesNotShowIsNotHeldForLong(t *testing.T) {
@@ -409,6 +413,9 @@ func TestWhatCannotBeReadKeepsItsValueAndIsTriedAgain(t *testing.T) {
 			var l []row
 			var bs []*Binding
 			a.do(func() { bs = append(bs, one(a.p, &v, s, "a"), all(a.p, &l, s)) })
+			other := open(0) // which shows nothing but the list
+			var ol []row
+			other.do(func() { bs = append(bs, all(other.p, &ol, s)) })
 			before := v
 			w.faults.set(true)
 			w.write("a", before.N+1)
@@ -428,6 +435,7 @@ func TestWhatCannotBeReadKeepsItsValueAndIsTriedAgain(t *testing.T) {
 			}
 			a.see(func() { require.Equal(t, row{"a", before.N + 1}, v); require.Equal(t, []row{v}, l) })
 			a.leave()
+			other.leave()
 			first.leave()
 			settle()
 		}
@@ -592,6 +600,164 @@ func TestGetReadsOnce(t *testing.T) {
 		w.faults.set(true)
 		_, _, err = w.notes.Get(t.Context(), "a")
 		require.True(t, errors.Is(err, errFault))
+		w.close()
+	})
+}
+
+func TestAnEventIsSeenThoughTheRepositoryWasNotToldYet(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		store := memstore.Open(nil)
+		defer store.Close()
+		var gate chan struct{}
+		stop := store.Watch("note", func(eventstore.StreamName, eventstore.Version) {
+			if gate != nil {
+				<-gate // holds up those that are told after this one
+			}
+		})
+		defer stop()
+		s, err := Aggregates(store, Notes, func(n *Note, _ At) (row, bool) { return row{"a", n.N}, true }, nil)
+		require.NoError(t, err)
+		write := func(n int) {
+			_, err := store.Append(t.Context(), "note-a", eventstore.Any, eventstore.Event{Data: Written{n}})
+			require.NoError(t, err)
+		}
+		write(1)
+		v, _, err := s.Get(t.Context(), "a")
+		require.NoError(t, err)
+		require.Equal(t, row{"a", 1}, v)
+		gate = make(chan struct{})
+		go write(2)
+		synctest.Wait()
+		time.AfterFunc(time.Second, func() { close(gate) })
+		v, _, err = s.Get(t.Context(), "a")
+		require.NoError(t, err)
+		require.Equal(t, row{"a", 2}, v)
+	})
+}
+
+// A gated source reads when it is let, so that a test decides about the order of what happens at the same time.
+type gated struct {
+	*Source[string, row]
+	n         atomic.Int64
+	one, all  chan struct{} // each lets one read return
+	seenFirst atomic.Bool   // All sees before it waits, else after
+}
+
+func newGated(t *testing.T, w *world) *gated {
+	g := &gated{one: make(chan struct{}, 9), all: make(chan struct{}, 9)}
+	see := func() map[string]row { return map[string]row{"a": {"a", int(g.n.Load())}} }
+	var err error
+	g.Source, err = New(Config[string, row]{
+		Store: w.store,
+		Keys:  func(r *eventstore.Recorded) []string { return []string{r.Stream.ID()} },
+		Read: func(context.Context, []string) (map[string]row, eventstore.Position, error) {
+			m := see()
+			<-g.one
+			return m, 0, nil
+		},
+		All: func(context.Context) (map[string]row, eventstore.Position, error) {
+			m := see()
+			<-g.all
+			if !g.seenFirst.Load() {
+				m = see()
+			}
+			return m, 0, nil
+		},
+		Compare: byID,
+	})
+	require.NoError(t, err)
+	return g
+}
+
+func TestAListDoesNotGoBackToWhatAValueWasBefore(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		g := newGated(t, w)
+		g.n.Store(1)
+		a, b := open(0), open(0)
+		var v row
+		var l []row
+		greatest := 0
+		b.check = func() {
+			for _, r := range l {
+				require.GreaterOrEqual(t, r.N, greatest)
+				greatest = r.N
+			}
+		}
+		go a.do(func() { one(a.p, &v, g.Source, "a") }) // sees 1 and waits
+		synctest.Wait()
+		go b.do(func() { all(b.p, &l, g.Source) })
+		synctest.Wait()
+		g.n.Store(2)
+		w.write("a", 2)
+		synctest.Wait()
+		g.all <- struct{}{} // the list has 2
+		synctest.Wait()
+		g.one <- struct{}{} // and now comes 1
+		synctest.Wait()
+		b.see(func() { require.Equal(t, []row{{"a", 2}}, l) })
+		g.one <- struct{}{}
+		settle()
+		a.see(func() { require.Equal(t, row{"a", 2}, v) })
+		b.see(func() { require.Equal(t, []row{{"a", 2}}, l) })
+		a.leave()
+		b.leave()
+		settle()
+		w.close()
+	})
+}
+
+func TestWhatChangesWhileAListIsReadIsBroughtInAfterIt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		g := newGated(t, w)
+		g.seenFirst.Store(true)
+		g.n.Store(1)
+		b := open(0)
+		var l []row
+		go b.do(func() { all(b.p, &l, g.Source) }) // sees 1 and waits
+		synctest.Wait()
+		g.n.Store(2)
+		w.write("a", 2)
+		g.one <- struct{}{}
+		settle()
+		g.all <- struct{}{}
+		g.one <- struct{}{}
+		settle()
+		b.see(func() { require.Equal(t, []row{{"a", 2}}, l) })
+		b.leave()
+		settle()
+		w.close()
+	})
+}
+
+func TestAValueThatIsBehindTwiceIsNotTakenForCurrent(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		g := newGated(t, w)
+		g.n.Store(1)
+		a := open(0)
+		var v row
+		g.one <- struct{}{}
+		a.do(func() { one(a.p, &v, g.Source, "a") })
+		g.n.Store(2)
+		w.write("a", 2) // its read waits
+		settle()
+		g.n.Store(3)
+		a.do(func() { a.p.wrote(w.write("a", 3).Position) })
+		settle()
+		g.n.Store(4)
+		w.write("a", 4)
+		settle()
+		a.see(func() { require.NotEmpty(t, a.holds); require.Equal(t, row{"a", 1}, v) })
+		g.one <- struct{}{} // what was seen before the event
+		settle()
+		a.see(func() { require.NotEmpty(t, a.holds); require.Equal(t, row{"a", 2}, v) })
+		g.one <- struct{}{}
+		settle()
+		a.see(func() { require.Empty(t, a.holds); require.Equal(t, row{"a", 4}, v) })
+		a.leave()
+		settle()
 		w.close()
 	})
 }
