@@ -310,6 +310,8 @@ func (p *Page) follow(a *html.Node) {
 		kind := "n"
 		if patch {
 			kind = "p"
+		} else {
+			p.another()
 		}
 		p.move(u, false)
 		p.went(kind, "following "+tag(a))

@@ -153,3 +153,40 @@ func TestAServerThatShutsDownIsNoticed(t *testing.T) {
 		require.EqualValues(t, 1, left.Load())
 	})
 }
+
+// Going back over a navigation shows the view anew, since what it showed was for another URL, even if it is the same view.
+func TestGoingBackOverANavigationMountsAnew(t *testing.T) {
+	t.Parallel()
+	type state struct{ Mounted, Now string }
+	site, err := live.NewSite(nil)
+	require.NoError(t, err)
+	view := &live.View[state]{
+		Template: template.Must(template.New("room").Parse(`<p id="p">{{.Mounted}} {{.Now}}</p>
+<a id="n" href="/b" live-navigate>b</a><a id="q" href="?q" live-patch>q</a><button id="c" live-click="c">c</button>`)),
+		Mount: func(ctx *live.Ctx, s *state) error {
+			s.Mounted = ctx.Request().PathValue("room")
+			return nil
+		},
+		Params: func(ctx *live.Ctx, s *state) error {
+			s.Now = ctx.URL().String()
+			return nil
+		},
+	}
+	live.On(view, "c", func(ctx *live.Ctx, _ *state, _ struct{}) error {
+		ctx.Navigate("/c")
+		return nil
+	})
+	live.Handle(site, "/{room}", view)
+	p := livetest.Open(t, site, "/a")
+	p.Click("#n")
+	require.Equal(t, "b /b", p.Text("#p"))
+	p.Click("#q")
+	p.Click("#c")
+	require.Equal(t, "c /c", p.Text("#p"))
+	for _, want := range []string{"b /b?q", "b /b", "a /a"} {
+		p.Back()
+		require.Equal(t, want, p.Text("#p"))
+	}
+	p.Forward()
+	require.Equal(t, "b /b", p.Text("#p"))
+}

@@ -31,6 +31,8 @@ type Page struct {
 	loads      int    // how many documents there were
 	history    []visit
 	at         int // in history
+	showing    int // which view, since the newest navigation
+	views      int // how many there were
 	joins      int // of this document
 	redirected string
 

@@ -50,6 +50,7 @@ type push struct {
 type moved struct {
 	url     string
 	replace bool
+	other   bool // it is that of another view
 }
 
 // body is what an update or a mount holds.
@@ -220,6 +221,9 @@ func (p *Page) takeMount(parts []json.RawMessage) error {
 	if err := p.takeBody(parts[1], true, p.mounted == 1 || ref == p.followed); err != nil {
 		return err
 	}
+	if ref == 0 && len(p.urls) > before {
+		p.urls[before].other = true
+	}
 	// Only who goes to another view leaves behind what was typed: by a link, or because the server says so.
 	if p.mounted == 1 || ref == 0 && len(p.urls) == before {
 		p.renewed = true
@@ -272,7 +276,7 @@ func (p *Page) takeBody(raw json.RawMessage, mount, gone bool) error {
 		if replace != "0" && replace != "1" {
 			return fmt.Errorf("a URL that replaces %s", replace)
 		}
-		p.urls = append(p.urls, moved{b.URL.key, replace == "1" || gone})
+		p.urls = append(p.urls, moved{url: b.URL.key, replace: replace == "1" || gone})
 	}
 	if b.Position != nil {
 		p.position = *b.Position

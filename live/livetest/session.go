@@ -280,6 +280,9 @@ func (p *Page) turn() bool {
 	p.mu.Unlock()
 
 	for _, u := range urls {
+		if u.other {
+			p.another()
+		}
 		p.move(p.resolve(u.url), u.replace)
 	}
 	switch {

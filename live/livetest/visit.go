@@ -13,6 +13,16 @@ import (
 type visit struct {
 	url  *url.URL
 	load int // the document that made it
+	view int // the view that was shown then, which is another one after each navigation
+}
+
+// entry is an entry for the page as it is, at a URL.
+func (p *Page) entry(u *url.URL) visit { return visit{u, p.loads, p.showing} }
+
+// another says that the entries from here on belong to another view.
+func (p *Page) another() {
+	p.views++
+	p.showing = p.views
 }
 
 // Visit loads a page over HTTP, as by typing its URL into the address bar, which is a path with a query.
@@ -38,7 +48,7 @@ func (p *Page) Reload() {
 func (p *Page) reload() {
 	p.t.Helper()
 	p.load(http.MethodGet, p.url, nil)
-	p.history[p.at] = visit{p.url, p.loads}
+	p.history[p.at] = p.entry(p.url)
 }
 
 // Back and Forward go through the history of the tab.
@@ -56,10 +66,14 @@ func (p *Page) travel(by int) {
 	p.at = to
 	if v.load == p.loads && p.Connected() {
 		p.url = v.url
-		p.went("p", "going through the history")
+		kind := "p"
+		if v.view != p.showing {
+			kind, p.showing = "n", v.view
+		}
+		p.went(kind, "going through the history")
 	} else {
 		p.load(http.MethodGet, v.url, nil)
-		p.history[to] = visit{p.url, p.loads}
+		p.history[to] = p.entry(p.url)
 	}
 	p.settle()
 }
@@ -83,14 +97,14 @@ func (p *Page) record(u *url.URL) {
 	if len(p.history) > 0 {
 		p.history = p.history[:p.at+1]
 	}
-	p.history = append(p.history, visit{u, p.loads})
+	p.history = append(p.history, p.entry(u))
 	p.at = len(p.history) - 1
 }
 
 // move changes the URL without loading anything.
 func (p *Page) move(u *url.URL, replace bool) {
 	if replace || u.String() == p.url.String() {
-		p.history[p.at] = visit{u, p.loads}
+		p.history[p.at] = p.entry(u)
 	} else {
 		p.record(u)
 	}

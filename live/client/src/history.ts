@@ -18,10 +18,18 @@ export const scroll = (y?: number) => {
 /** What the user followed last, by its ref. */
 export let followed = 0;
 
+/** Which view the entries of the history belong to that were made since it was shown. */
+let view = history.state?.view;
+
+/** The entries from here on belong to another view. */
+export const turn = () => {
+  view = Date.now();
+};
+
 /** Makes url that of the page. */
 export const go = (url: string, isReplace: unknown) => {
   const to = new URL(url, location.href).href;
-  history[isReplace || to === location.href ? "replaceState" : "pushState"]({}, "", to);
+  history[isReplace || to === location.href ? "replaceState" : "pushState"]({ view }, "", to);
   known = here();
 };
 
@@ -53,8 +61,10 @@ export const bind = () => {
   addEventListener("popstate", (e) => {
     clearTimeout(saving);
     const y = e.state?.live;
-    if (here() === known) scroll(y);
-    else follow("patch", () => scroll(y));
+    const isPatch = e.state?.view === view;
+    view = e.state?.view;
+    if (here() === known && isPatch) scroll(y);
+    else follow(isPatch ? "patch" : "navigate", () => scroll(y));
   });
   addEventListener("click", (e) => {
     const link = (e.target as Element).closest?.<HTMLAnchorElement>("a[live-patch],a[live-navigate]");
@@ -63,6 +73,7 @@ export const bind = () => {
     e.preventDefault();
     save();
     const isPatch = attr(link, "patch") !== null;
+    if (!isPatch) turn();
     go(link.href, false);
     follow(isPatch ? "patch" : "navigate", () => (isPatch && !location.hash) || scroll());
   });

@@ -4,7 +4,7 @@ import { recover } from "./events";
 import { callAll, settle } from "./hooks";
 import { unlock } from "./locks";
 import { all, attr, emit, root } from "./page";
-import { followed, go, scroll } from "./history";
+import { followed, go, scroll, turn } from "./history";
 import { bye, leave, position, refresh, send, settleRef, welcome } from "./socket";
 import { catchUp, type Frame, newTree } from "./tree";
 
@@ -71,7 +71,10 @@ const mounted = (ref: number, body: Body) => {
   const joins = welcome();
   // Only who goes to another view leaves behind what was typed: by a link, or because the server says so.
   const anew = !joins && (ref > 0 || !!body.u);
-  if (anew) unlock();
+  if (anew) {
+    unlock();
+    if (!ref) turn();
+  }
   if (joins) for (const region of regions.values()) region.version = UNKNOWN;
   update(body, [ref], anew, anew ? undefined : recover, joins);
   if (anew && !ref) scroll();

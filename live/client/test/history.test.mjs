@@ -90,6 +90,29 @@ test("going back patches and scrolls to where the page stood", () => {
   assert.deepEqual(page.scrolls, [120]);
 });
 
+test("going back to another view shows it anew, whatever its URL", () => {
+  const page = view();
+  page.click("#n");
+  page.say("j", 2, { d: { d: ["", "other"], s: [body(0, text)] } });
+  page.click("#p");
+  page.say(3, { d: [1, "b"] });
+  page.heard;
+  page.window.history.back();
+  page.clock.tick(1);
+  assert.deepEqual(page.heard, [[4, "p", "http://app.test/other"]], "within the view");
+  page.say(4, { d: [1, "other"] });
+  page.window.history.back();
+  page.clock.tick(1);
+  assert.deepEqual(page.heard, [[5, "n", "http://app.test/page"]]);
+  page.say("j", 5, { d: { d: ["", "a"], s: [body(0, text)] } });
+  page.say("j", 0, { d: { d: ["", "sent"], s: [body(0, text)] }, u: ["/page", 0] });
+  page.window.history.back();
+  page.clock.tick(1);
+  page.window.history.forward();
+  page.clock.tick(1);
+  assert.ok(page.heard.every((f) => f[1] === "n"), "also when the server had gone there");
+});
+
 test("the scroll position is remembered while the user scrolls", () => {
   const page = view();
   page.window.scrollY = 77;
