@@ -1,12 +1,13 @@
 # make test    the whole suite: gofmt, vet, staticcheck, tests with -race and without
 # make bench   the benchmarks, one run each
 # make fuzz    every fuzz target, FUZZTIME each
+# make screenshots   pictures of the examples, in docs/screenshots
 # make setup   installs what the tests need beyond Go, or says what they skip
 
 GO ?= go
 FUZZTIME ?= 20s
 
-.PHONY: test lint bench fuzz setup
+.PHONY: test lint bench fuzz screenshots setup
 
 # Twice: with the race detector, under which SQLite in Go is ten times slower and
 # tests of it are smaller, and at full size. The detector needs a C compiler;
@@ -29,6 +30,10 @@ fuzz:
 			echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
 		done; \
 	done
+
+screenshots: setup
+	mkdir -p docs/screenshots
+	LEVADA_SCREENSHOTS=$(CURDIR)/docs/screenshots $(GO) test -count=1 -run SomethingToLookAt ./examples
 
 setup:
 	@.ci/setup
