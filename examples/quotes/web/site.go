@@ -80,7 +80,7 @@ func load(name string) *template.Template {
 		"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"clock": func(t time.Time) string { return t.UTC().Format("2 Jan, 15:04") },
 		"asset": func(name string) string { return "/assets/" + name + "?" + tags["assets/"+name] },
-	}).ParseFS(files, "templates/"+name))
+	}).ParseFS(files, "templates/"+name, "templates/people.html"))
 }
 
 // tags tell versions of the embedded files apart.
@@ -121,7 +121,7 @@ func assets() http.Handler {
 	})
 }
 
-// A name is what a browser is called: the same for all its pages, and no hint at the secret it follows from.
+// nameOf is what a browser is called: the same for all its pages, and no hint at the secret it follows from.
 func nameOf(session string) string {
 	sum := sha256.Sum256([]byte("quotes " + session))
 	n := binary.BigEndian.Uint32(sum[:])

@@ -40,7 +40,9 @@ func newWorld(t *testing.T, store *eventstore.Store) *world {
 	require.NoError(t, s.Ready(ctx))
 	require.NoError(t, s.Seed(ctx))
 	return &world{site, t, store, func() {
-		require.NoError(t, site.Shutdown(t.Context()))
+		closing, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		require.NoError(t, site.Shutdown(closing))
 		stop()
 		require.NoError(t, <-over)
 		require.NoError(t, store.Close())
