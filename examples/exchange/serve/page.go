@@ -50,7 +50,7 @@ type desk struct {
 	Key    string // of the next order, so that it is placed once if it is sent twice
 	ticket ticket // as far as it is filled in
 	Worth  worth  // of the ticket
-	orders bucket // how many may be sent
+	budget bucket // of orders
 
 	at      eventstore.Position // where the read model stood when it was read
 	resting []liveOrder
@@ -111,7 +111,7 @@ func deskView(s *Server) (*live.View[desk], error) {
 
 func (d *desk) mount(ctx *live.Ctx, s *Server) {
 	d.s, d.owner, d.Key = s, ownerFrom(ctx.Request()), rand.Text()
-	d.orders = newBucket(s.limits.orderRate, s.limits.orderBurst, s.now())
+	d.budget = newBucket(s.limits.orderRate, s.limits.orderBurst, s.now())
 	for _, b := range s.boards {
 		price, _ := b.price.show(ctx)
 		d.prices = append(d.prices, price)
@@ -248,9 +248,9 @@ func (d *desk) hear(ctx *live.Ctx, news []*ownChange) {
 	}
 }
 
-// news delivers what the events after a position changed for an owner: those that do, and those that
-// traded. When it arrives the read model shows it. The channel is closed when ctx ends or the
-// store is closed.
+// news delivers what happens in a market after a position, as a page wants to know it: at once what an event changed for
+// the owner, and at most every boardEvery, with nothing in it, that others traded. When it arrives the read model
+// shows it. The channel is closed when ctx ends or the store is closed.
 func (x *Exchange) news(ctx context.Context, s *Symbol, owner uint64, after eventstore.Position, buffer int) (<-chan []*ownChange, error) {
 	events, err := eventstore.Subscribe(ctx, x.store, eventstore.Transient[*ownChange]{
 		Filter: eventstore.Filter{Streams: []eventstore.StreamName{stream(s)}},
@@ -269,12 +269,27 @@ func (x *Exchange) news(ctx context.Context, s *Symbol, owner uint64, after even
 	go func() {
 		defer close(news)
 		defer events.Close()
-		for b := range events.C {
-			if x.caughtUp(ctx, b.Position) != nil {
-				return // ctx has ended, or the exchange is closing
+		var told time.Time
+		var later <-chan time.Time // when to tell of what others traded; nil if there is nothing
+		for {
+			var own []*ownChange
+			select {
+			case b, ok := <-events.C:
+				if !ok || x.caughtUp(ctx, b.Position) != nil {
+					return
+				}
+				own = slices.DeleteFunc(b.Events, func(c *ownChange) bool { return len(c.orders)+len(c.fills) == 0 })
+				if wait := boardEvery - time.Since(told); len(own) == 0 && wait > 0 {
+					if later == nil {
+						later = time.After(wait)
+					}
+					continue
+				}
+			case <-later:
 			}
 			select {
-			case news <- b.Events:
+			case news <- own:
+				told, later = time.Now(), nil
 			case <-ctx.Done():
 				return
 			}
@@ -289,7 +304,7 @@ func (d *desk) place(ctx *live.Ctx, in ticket) error {
 	if wrong != nil {
 		return wrong
 	}
-	if !d.orders.take(d.s.now()) {
+	if !d.budget.take(d.s.now()) {
 		return d.refuse(errRate)
 	}
 	done, err := d.s.exchange.place(ctx, d.owner, d.Market, r)
@@ -321,7 +336,7 @@ func (d *desk) place(ctx *live.Ctx, in ticket) error {
 
 // cancel cancels an order.
 func (d *desk) cancel(ctx *live.Ctx, order string) error {
-	if !d.orders.take(d.s.now()) {
+	if !d.budget.take(d.s.now()) {
 		return d.refuse(errRate)
 	}
 	x := d.s.exchange

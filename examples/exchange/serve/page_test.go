@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -303,7 +304,7 @@ func TestTheDepthChartFollowsTheBook(t *testing.T) {
 	p.WaitUntil(func() bool { return p.Attr("#depths .asks", "d") != before })
 	require.Equal(t, "0.0040 BTC", p.Text("#depths .most"))
 	p.Click("#market-ETH-USD")
-	p.WaitUntil(func() bool { return p.Text("#depths .axis b") == none })
+	p.WaitFor("#depths .axis b:contains(" + none + ")")
 	p.Click("#chart-price")
 	require.False(t, p.Has("#depths *"))
 	require.Equal(t, "/?symbol=ETH-USD", p.URL())
@@ -380,6 +381,57 @@ func TestTheChartIsDrawnAndThenMoved(t *testing.T) {
 		require.Empty(t, p.Pushed("candle"), "of the market before")
 		p.Click("#list-trades")
 		require.Empty(t, p.Pushed("candles:init"), "the chart is the same")
+	})
+}
+
+func TestAPageHearsOfOthersNowAndThenAndOfItsOwnAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := quiet(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		s := k.x.symbol("BTC-USD")
+		news, err := k.x.news(ctx, s, firstOwner, 0, 16)
+		require.NoError(t, err)
+		var heard, own atomic.Int64
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for n := range news {
+				heard.Add(1)
+				own.Add(int64(len(n)))
+			}
+		}()
+		for range 200 { // two seconds of trades
+			k.order("BTC-USD", book.Sell, 1, 100_00)
+			k.order("BTC-USD", book.Buy, 1, 100_00)
+			time.Sleep(10 * time.Millisecond)
+		}
+		synctest.Wait()
+		require.InDelta(t, 2*time.Second/boardEvery, heard.Load(), 2)
+		time.Sleep(boardEvery)
+		synctest.Wait()
+		heard.Store(0)
+		k.order("BTC-USD", book.Sell, 1, 100_00)
+		k.order("BTC-USD", book.Buy, 1, 100_00)
+		synctest.Wait()
+		require.EqualValues(t, 1, heard.Load())
+		for i := range int64(3) {
+			c := book.Command{Op: book.Place, Side: book.Buy, ID: k.x.newID(), Owner: firstOwner, Qty: 1, Price: 1}
+			_, err := k.x.execute(ctx, s, &c)
+			require.NoError(t, err)
+			synctest.Wait()
+			require.Equal(t, []int64{2 + i, 1 + i}, []int64{heard.Load(), own.Load()}, "at once")
+		}
+		k.order("BTC-USD", book.Sell, 1, 100_00)
+		k.order("BTC-USD", book.Buy, 1, 100_00)
+		synctest.Wait()
+		require.EqualValues(t, 4, heard.Load())
+		time.Sleep(boardEvery)
+		synctest.Wait()
+		require.EqualValues(t, 5, heard.Load(), "what others do is told in the end")
+		cancel()
+		<-done
 	})
 }
 
