@@ -117,6 +117,7 @@ func TestAFrameOfARegionIsMadeOnce(t *testing.T) {
 		book.Set(1, []string{"a"})
 		synctest.Wait()
 		book.Set(2, []string{"b"})
+		synctest.Wait()
 		a, b := come(), come()
 		require.Len(t, a.got, 1, "the whole")
 		require.Same(t, a.got[0], b.got[0])

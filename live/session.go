@@ -3,6 +3,7 @@ package live
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"maps"
@@ -368,6 +369,9 @@ func (s *session) join(m *wire.Message) {
 	s.mount(p, pattern, r, m.Ref, s.joined, flash)
 }
 
+// handled is the answer to a form that was dealt with without an error: the browser shows in it what is rendered.
+var handled = json.RawMessage("1")
+
 func (s *session) event(m *wire.Message) {
 	s.acks = append(s.acks, m.Ref)
 	in := input{event: m.Name, kind: m.Type, form: m.Values, payload: m.Payload}
@@ -392,6 +396,8 @@ func (s *session) event(m *wire.Message) {
 			s.site.log.Error("live: an event failed", slog.String("pattern", s.c.pattern), slog.String("event", in.event), slog.Any("error", err))
 		}
 		s.c.setFlash("error", text)
+	case err == nil && in.kind == "submit":
+		s.replies = append(s.replies, wire.Reply{Ref: m.Ref, Value: handled})
 	}
 	if changed {
 		s.ran()

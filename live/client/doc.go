@@ -31,6 +31,8 @@
 //	live-click="EVENT"              with live-value-NAME="…" and the value of the element
 //	live-click-away="EVENT"         a click anywhere else, while the element can be seen
 //	live-submit="EVENT"             empty: the event is the value of the button or field named _event
+//	live-keep                       keep what was typed into the form, too, when the view has dealt with it;
+//	                                otherwise its fields then show what is rendered in them
 //	live-change="EVENT"             of a form, or of one field
 //	live-keydown, live-keyup        live-window-keydown, live-window-keyup: wherever the focus is;
 //	                                live-key="Enter" chooses one key

@@ -510,11 +510,23 @@ func (p *Page) submit(form, button *html.Node) {
 	if event == "" {
 		p.fail("%s names no event in live-submit, and no button does", tag(form))
 	}
-	for _, n := range controls(p.dom.root, form) {
+	fields := controls(p.dom.root, form)
+	for _, n := range fields {
 		p.touched[touch(form, get(n, "name"))] = true
 	}
 	p.focus = "" // the fields of a form that was sent may change though the user is in one
-	p.done("sending "+tag(form), p.say("e", event, "submit", encode(list)))
+	ref := p.say("e", event, "submit", encode(list))
+	p.done("sending "+tag(form), ref)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if string(p.replies[ref]) != "1" || has(form, "live-keep") {
+		return
+	}
+	// The server has dealt with it: what was typed gives way to what is rendered.
+	for _, n := range fields {
+		delete(p.typed, p.keys[n])
+		delete(p.touched, touch(form, get(n, "name")))
+	}
 }
 
 // post sends a form over HTTP.

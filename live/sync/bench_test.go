@@ -45,7 +45,7 @@ func BenchmarkFanOut(b *testing.B) {
 			for _, a := range tabs {
 				a.leave()
 			}
-			for w.notes.idle() {
+			for w.notes.awake() {
 				time.Sleep(time.Millisecond)
 			}
 			w.close()
@@ -53,7 +53,8 @@ func BenchmarkFanOut(b *testing.B) {
 	}
 }
 
-func (s *Source[K, V]) idle() bool {
+// awake reports whether somebody looks.
+func (s *Source[K, V]) awake() bool {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
 	return s.hub.run != nil
@@ -96,7 +97,7 @@ func BenchmarkList(b *testing.B) {
 			for _, a := range tabs {
 				a.leave()
 			}
-			for w.rows.idle() {
+			for w.rows.awake() {
 				time.Sleep(time.Millisecond)
 			}
 			w.close()

@@ -142,8 +142,11 @@ func (f *faults) count() int {
 }
 
 func newWorld(t require.TestingT) *world {
-	w := &world{t: t, shelf: &projection.Memory[shelf]{}, over: make(chan error, 1), faults: &faults{}}
-	w.store = memstore.Open(&memstore.Options{Store: eventstore.Options{Logger: quiet}})
+	return newWorldOn(t, memstore.Open(&memstore.Options{Store: eventstore.Options{Logger: quiet}}))
+}
+
+func newWorldOn(t require.TestingT, store *eventstore.Store) *world {
+	w := &world{t: t, store: store, shelf: &projection.Memory[shelf]{}, over: make(chan error, 1), faults: &faults{}}
 	var err error
 	w.app, err = levada.New(w.store, levada.Config{
 		Aggregates: []aggregate.Opener{Notes},

@@ -4,15 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/levada-go/levada/eventstore"
 	"github.com/levada-go/levada/eventstore/memstore"
+	"github.com/levada-go/levada/eventstore/sqlitestore"
 	"github.com/levada-go/levada/projection"
 )
 
@@ -760,4 +765,54 @@ func TestAValueThatIsBehindTwiceIsNotTakenForCurrent(t *testing.T) {
 		settle()
 		w.close()
 	})
+}
+
+func TestManyPagesAndWritersOnAStoreOnDisk(t *testing.T) {
+	t.Parallel()
+	store, err := sqlitestore.Open(filepath.Join(t.TempDir(), "notes.db"), nil)
+	require.NoError(t, err)
+	w := newWorldOn(t, store)
+	var tabs []*tab
+	fields := make([]row, 12)
+	lists := make([][]row, len(fields))
+	for i := range fields {
+		a := open(0)
+		tabs = append(tabs, a)
+		a.do(func() {
+			s := w.sources()[i%3]
+			one(a.p, &fields[i], s, fmt.Sprint(i%4))
+			all(a.p, &lists[i], s)
+		})
+		greatest := 0
+		a.see(func() {
+			a.check = func() {
+				assert.GreaterOrEqual(t, fields[i].N, greatest)
+				greatest = fields[i].N
+			}
+		})
+	}
+	var writers sync.WaitGroup
+	for id := range 4 {
+		writers.Go(func() {
+			for n := range 300 {
+				w.write(fmt.Sprint(id), n+1)
+			}
+		})
+	}
+	writers.Wait()
+	var want []row
+	for id := range 4 {
+		want = append(want, row{fmt.Sprint(id), 300})
+	}
+	for i, a := range tabs {
+		require.Eventually(t, func() (ok bool) {
+			a.see(func() { ok = fields[i] == want[i%4] && slices.Equal(lists[i], want) })
+			return ok
+		}, 20*time.Second, time.Millisecond)
+		a.leave()
+	}
+	for _, s := range w.sources() {
+		require.Eventually(t, func() bool { return !s.awake() }, 20*time.Second, time.Millisecond)
+	}
+	w.close()
 }

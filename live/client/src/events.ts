@@ -1,9 +1,9 @@
 // What the user does: the attributes that bind events, and how often they are sent.
 
-import { changes, isUsed, unuse, use, values } from "./forms";
+import { changes, isResetting, isUsed, reset, unuse, use, values } from "./forms";
 import { lock, locks } from "./locks";
 import { all, attr, idOf, isPlain, root } from "./page";
-import { hasJoined, isConnected, send } from "./socket";
+import { hasJoined, isConnected, send, wait } from "./socket";
 
 type Timer = { timer: ReturnType<typeof setTimeout>; run?: (() => void) | 0 };
 
@@ -116,7 +116,8 @@ export const bind = () => {
     use(form.elements);
     const sent = values(form, button);
     const names = sent.getAll("_event");
-    push(form, attr(form, "submit") || names[names.length - 1] || "", "submit", "" + sent, button);
+    const ref = push(form, attr(form, "submit") || names[names.length - 1] || "", "submit", "" + sent, button);
+    wait(ref, (isHandled) => isHandled && reset(form));
   });
 
   on("input", (e: Event) => {
@@ -140,7 +141,7 @@ export const bind = () => {
 
   on("reset", (e: Event) => {
     const form = bound(e, "change") as HTMLFormElement | null;
-    if (!form || form.localName !== "form") return;
+    if (isResetting || !form || form.localName !== "form") return;
     setTimeout(() => {
       unuse(form);
       change(form, attr(form, "change")!, "");

@@ -36,3 +36,15 @@ export const changes = (form: HTMLFormElement, target: string) => {
     }
   return "" + out;
 };
+
+/** Whether a form is being emptied because the server has dealt with it. */
+export let isResetting = false;
+
+/** Shows what the server has rendered in the fields of a form that it has dealt with. */
+export const reset = (form: HTMLFormElement) => {
+  if (form.hasAttribute("live-keep")) return;
+  unuse(form);
+  isResetting = true;
+  form.reset();
+  isResetting = false;
+};

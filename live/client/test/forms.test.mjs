@@ -37,6 +37,30 @@ test("a change tells its target and what has not been touched", () => {
   assert.deepEqual(events(page), [["c", "change", "a=1&b=&h=1&k=on&s=x&_target=k&_unused_b=&_unused_s="]]);
 });
 
+test("a form that the view has dealt with shows what is rendered", () => {
+  const page = view(`<form id="f" live-change="c" live-submit="s"><input id="a" name="a" value="{{0}}"><textarea id="t" name="t">{{1}}</textarea><input id="k" type="checkbox" name="k"></form><form id="g" live-keep live-submit="s"><input id="b" name="b"></form>`, ["", "draft"]);
+  const fill = () => {
+    page.type("#a", "one");
+    page.type("#t", "two");
+    page.$("#k").checked = true;
+    page.type("#b", "kept");
+    page.$("#a").focus();
+    page.submit("#f");
+    page.submit("#g");
+    return page.heard.filter((f) => f[3] === "submit").map((f) => f[0]);
+  };
+  const shown = () => [page.$("#a").value, page.$("#t").value, page.$("#k").checked, page.$("#b").value];
+  let [f, g] = fill();
+  page.say([f, g], {});
+  assert.deepEqual(shown(), ["one", "two", true, "kept"], "with errors");
+  [f, g] = fill();
+  page.say([f, g], { d: [0, "next"], r: [[f, 1], [g, 1]] });
+  assert.deepEqual(shown(), ["next", "draft", false, "kept"]);
+  assert.deepEqual(page.heard, [], "which is no change");
+  page.type("#a", "x");
+  assert.match(page.heard[0][4], /_unused_t=/, "and nothing has been touched");
+});
+
 test("after a submit nothing is untouched", () => {
   const page = view(`<form id="f" live-change="c" live-submit="s"><input name="a"><input name="b"></form>`);
   page.submit("#f");
