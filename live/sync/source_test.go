@@ -794,7 +794,7 @@ func TestManyPagesAndWritersOnAStoreOnDisk(t *testing.T) {
 	var writers sync.WaitGroup
 	for id := range 4 {
 		writers.Go(func() {
-			for n := range 300 {
+			for n := range 100 {
 				w.write(fmt.Sprint(id), n+1)
 			}
 		})
@@ -802,7 +802,7 @@ func TestManyPagesAndWritersOnAStoreOnDisk(t *testing.T) {
 	writers.Wait()
 	var want []row
 	for id := range 4 {
-		want = append(want, row{fmt.Sprint(id), 300})
+		want = append(want, row{fmt.Sprint(id), 100})
 	}
 	for i, a := range tabs {
 		require.Eventually(t, func() (ok bool) {
