@@ -137,7 +137,7 @@ func (m *member) put(p *partition, b Batch[*Recorded]) {
 		for n < len(b.Events) && b.Events[n].Position == b.Events[i].Position {
 			n++
 		}
-		if keys := m.keysIn(p, b.Events[i]); len(keys) > 0 {
+		if keys := m.keysIn(p, b.Events[i:n]); len(keys) > 0 {
 			p.window.add(keys, b.Events[i:n:n])
 		}
 		i = n
@@ -147,19 +147,23 @@ func (m *member) put(p *partition, b Batch[*Recorded]) {
 	m.changed.Broadcast()
 }
 
-// keysIn returns the keys of an event that belong to a partition.
-func (m *member) keysIn(p *partition, r *Recorded) []string {
+// keysIn returns the keys of an event, given in its parts, that belong to a partition. By is asked about the first part.
+func (m *member) keysIn(p *partition, parts []*Recorded) []string {
 	if m.c.By != nil {
-		if key := m.c.By(r); PartitionOf(key, m.group.Partitions) == p.index {
+		if key := m.c.By(parts[0]); PartitionOf(key, m.group.Partitions) == p.index {
 			return []string{key}
 		}
 		return nil
 	}
-	keys := m.c.Keys(r)
-	if m.group.Partitions == 1 {
-		return keys
+	var keys []string
+	for _, r := range parts {
+		for _, key := range m.c.Keys(r) {
+			if PartitionOf(key, m.group.Partitions) == p.index && !slices.Contains(keys, key) {
+				keys = append(keys, key)
+			}
+		}
 	}
-	return slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return PartitionOf(key, m.group.Partitions) != p.index })
+	return keys
 }
 
 // progress tells how far the member's partitions are, if it has all of them. It is called with the lock held.

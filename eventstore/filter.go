@@ -8,11 +8,12 @@ import (
 
 // A Filter selects events: those that match one of each non-empty field. The
 // zero Filter selects all of them, but for the library's own streams, whose
-// names start with "$": those are selected only by name or category.
+// names start with "$": those are selected only by name or category, or with System.
 type Filter struct {
 	Streams    []StreamName // these streams only
 	Categories []string     // streams of these categories only
 	Types      []string     // events with these stored names only
+	System     bool         // streams whose names start with "$" too
 }
 
 // Match reports whether f selects an event of a stream and stored type.
@@ -26,11 +27,11 @@ func (f *Filter) Match(stream StreamName, typ string) bool {
 	if len(f.Categories) > 0 && !slices.Contains(f.Categories, stream.Category()) {
 		return false
 	}
-	return stream == "" || stream[0] != '$' || len(f.Streams) > 0 || len(f.Categories) > 0
+	return stream == "" || stream[0] != '$' || f.System || len(f.Streams) > 0 || len(f.Categories) > 0
 }
 
 func (f *Filter) driver() driver.Filter {
-	d := driver.Filter{Categories: f.Categories, Types: f.Types}
+	d := driver.Filter{Categories: f.Categories, Types: f.Types, System: f.System}
 	if len(f.Streams) > 0 {
 		d.Streams = make([]string, len(f.Streams))
 		for i, s := range f.Streams {
