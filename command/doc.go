@@ -16,6 +16,11 @@
 // the caller has seen, [Meta] adds metadata to its events, and [Wait] returns only
 // when what reads the events has read them.
 //
+// # Later
+//
+// [DispatchAt] and [DispatchAfter] have a command dispatched at a time,
+// [CancelScheduled] takes it back. Both need a scheduler, such as schedule.Timers.
+//
 // # Conversations
 //
 // Every command has an ID and a correlation. A command dispatched with the context
