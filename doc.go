@@ -1,4 +1,4 @@
-// Package levada ties a store, aggregates and projections into an application.
+// Package levada ties a store, aggregates, projections and processes into an application.
 //
 //	Dispatch, Submit ──► middleware ──► router ──► aggregate ──► store ──► projection ──► read model
 //	      ▲                                                                    │
@@ -11,6 +11,8 @@
 //   - aggregate defines what may happen, and runs it.
 //   - command carries commands, router finds who executes them.
 //   - projection keeps read models up to date.
+//   - process runs process managers, which handle events and send commands.
+//   - schedule keeps commands for later.
 //
 // # A whole program
 //

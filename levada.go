@@ -5,21 +5,30 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/levada-go/levada/aggregate"
 	"github.com/levada-go/levada/command"
 	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/process"
 	"github.com/levada-go/levada/projection"
 	"github.com/levada-go/levada/router"
+	"github.com/levada-go/levada/schedule"
 )
 
 // A Config lists the parts of an App.
 type Config struct {
 	Aggregates  []aggregate.Opener   // *aggregate.Type[S] for some S
 	Projections []projection.Runner  // *projection.Projection[T] for some T
+	Processes   []process.Opener     // *process.Type[S] for some S
 	Targets     []command.Target     // other handlers of commands, as router.Func makes
 	Middleware  []command.Middleware // the first is outermost
+
+	// Commands names those types of commands that command.DispatchAt can keep for later,
+	// by example. Names are for ever.
+	Commands map[string]command.Command
 
 	// OnError decides about events that projections without an OnError of their
 	// own cannot handle; nil means projection.Retry.
@@ -47,8 +56,8 @@ type App struct {
 const defaultMaxLag = time.Minute
 
 // New checks the parts against each other and returns an App on s. It reports
-// everything at once that can be found before the first command: aggregates and
-// projections that are incomplete, clashing names, two projections of one name
+// everything at once that can be found before the first command: aggregates,
+// projections and processes that are incomplete, clashing names, two projections or processes of one name,
 // or two handlers for one command of a router.Func, handlers of events that no
 // aggregate returns, states and events that the store's codec would not
 // restore. It does not read from s or write to it.
@@ -97,15 +106,28 @@ func New(s *eventstore.Store, c Config) (*App, error) {
 			faults = append(faults, fmt.Errorf("levada: Middleware[%d] is nil", i))
 		}
 	}
-	if err := errors.Join(append(faults, g.Add(c.Projections...), r.Check())...); err != nil {
+	runners := c.Projections[:len(c.Projections):len(c.Projections)]
+	a := &App{Store: s, Group: g, maxLag: c.MaxLag}
+	for i, o := range c.Processes {
+		if o == nil {
+			faults = append(faults, fmt.Errorf("levada: Processes[%d] is nil", i))
+			continue
+		}
+		runners = append(runners, o.Open(a))
+	}
+	examples := slices.Collect(maps.Values(c.Commands))
+	if len(c.Processes) > 0 || len(c.Commands) > 0 {
+		timers := &schedule.Timers{Commands: c.Commands, Handler: a, Logger: c.Logger}
+		r.Handle(timers)
+		runners = append(runners, timers)
+	}
+	if slices.Contains(examples, nil) { // which Timers reports
+		examples = nil
+	}
+	if err := errors.Join(append(faults, g.Add(runners...), r.Check(examples...))...); err != nil {
 		return nil, err
 	}
-	a := &App{
-		Store:    s,
-		Commands: command.Chain(&r, append(c.Middleware[:len(c.Middleware):len(c.Middleware)], command.Awaiting(g))...),
-		Group:    g,
-		maxLag:   c.MaxLag,
-	}
+	a.Commands = command.Chain(&r, append(c.Middleware[:len(c.Middleware):len(c.Middleware)], command.Awaiting(g))...)
 	if a.maxLag == 0 {
 		a.maxLag = defaultMaxLag
 	}
@@ -134,10 +156,10 @@ func (a *App) SubmitCommand(ctx context.Context, e *command.Envelope) *command.P
 	return command.SubmitEnvelope(ctx, a.Commands, e)
 }
 
-// Run runs the projections until ctx ends, lets the batches under way be
+// Run runs the projections, the processes and the timers until ctx ends, lets what is under way be
 // finished and returns nil. It returns an error if the store is closed
 // meanwhile. Commands can be dispatched before, during and after; what waits
-// for projections needs Run.
+// for projections, and what is to happen later, needs Run.
 func (a *App) Run(ctx context.Context) error { return a.Group.Run(ctx) }
 
 // Status returns how each projection is doing.

@@ -1,0 +1,475 @@
+package process
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/levada-go/levada/command"
+	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/internal/system"
+	"github.com/levada-go/levada/schedule"
+)
+
+// A job is the handling of one delivered event by one instance, which is locked.
+type job[S any] struct {
+	w      *worker[S]
+	in     *instance
+	ctx    context.Context
+	shared bool // other instances' events wait for this delivery
+}
+
+func (j *job[S]) handle(parts []*eventstore.Recorded) error {
+	if err := j.load(); err != nil {
+		return err
+	}
+	in, r := j.in, parts[0]
+	var m message
+	switch r.Type {
+	case dueType(j.w.d.Name), askType(j.w.d.Name):
+		if err := json.Unmarshal(r.Raw, &m); err != nil {
+			return nil // keys could not read it either
+		}
+	}
+	if r.Position <= in.record.Position {
+		return nil // it was handled before, and not acknowledged
+	}
+	switch m.Ask {
+	case askRetry, askSkip, askCancel:
+		return j.asked(m.Ask, r)
+	}
+	ref := refTo(r)
+	if m.Timer != "" {
+		ref.Timer = m.Timer
+	}
+	if m.Event != nil {
+		ref = *m.Event
+		parts = nil
+	}
+	if in.record.Status == Stuck {
+		if ref.Timer == "" && parts != nil && !j.concerned(parts) {
+			return nil
+		}
+		return j.wait(ref, r.Position)
+	}
+	if err := j.drain(); err != nil {
+		return err
+	}
+	if in.record.Status == Stuck { // again
+		return j.wait(ref, r.Position)
+	}
+	return j.one(ref, parts, r.Position, false)
+}
+
+// concerned reports whether an event that comes while the instance is stuck needs to be remembered.
+func (j *job[S]) concerned(parts []*eventstore.Recorded) bool {
+	for _, r := range parts {
+		if _, mine, _ := j.w.d.concerns(r, j.in.id); mine {
+			return true
+		}
+	}
+	return false
+}
+
+// load reads the end of the instance's stream, unless it is known.
+func (j *job[S]) load() error {
+	in, s := j.in, j.w.s
+	if j.w.cache.fresh(in) {
+		if s.Limits().Exclusive {
+			return nil
+		}
+		info, err := s.Stream(j.ctx, in.stream)
+		if err != nil {
+			return err
+		}
+		if info.Version == in.version {
+			return nil
+		}
+	}
+	in.loaded = false
+	rec, version, stuckAt, err := last(j.ctx, s, in.stream)
+	if err != nil {
+		return err
+	}
+	in.record, in.version, in.stuckAt, in.loaded = rec, version, stuckAt, true
+	return nil
+}
+
+// last returns how an instance stands: its last record or, if that says that it is stuck, the one where it got
+// stuck with the position of the last.
+func last(ctx context.Context, s *eventstore.Store, stream eventstore.StreamName) (rec record, v, stuckAt eventstore.Version, err error) {
+	rec.Status = Ended
+	for r, err := range s.ReadStreamBackward(ctx, stream, 0) {
+		if err != nil {
+			return rec, 0, 0, err
+		}
+		if rec, err = parse(r); err != nil {
+			return rec, 0, 0, err
+		}
+		v = r.Version
+		if rec.Status == Stuck {
+			stuckAt = r.Version
+		}
+		break
+	}
+	if rec.Parked == 0 {
+		return rec, v, stuckAt, nil
+	}
+	at := rec.Position
+	for r, err := range s.ReadStreamBackward(ctx, stream, rec.Parked+1) {
+		if err != nil {
+			return rec, 0, 0, err
+		}
+		stuckAt = r.Version
+		rec, err = parse(r)
+		rec.Position = at
+		return rec, v, stuckAt, err
+	}
+	return rec, 0, 0, fmt.Errorf("process: %s is cut off at version %d, where it got stuck", stream, rec.Parked)
+}
+
+// append adds a record to the instance's stream.
+func (j *job[S]) append(typ string, rec *record, cause *eventstore.Recorded) error {
+	in := j.in
+	e, err := rec.event(typ)
+	if err != nil {
+		return err
+	}
+	ctx := system.Context(j.ctx)
+	if cause != nil {
+		ctx = eventstore.NewContext(ctx, cause)
+	}
+	at, err := j.w.s.Append(ctx, in.stream, expected(in.version), e)
+	if err != nil {
+		in.loaded = false
+		return err
+	}
+	in.version = at.Version
+	switch {
+	case rec.Parked > 0:
+		in.record.Position = rec.Position
+	default:
+		in.record = *rec
+		in.stuckAt = 0
+		if rec.Status == Stuck {
+			in.stuckAt = at.Version
+		}
+	}
+	in.storeFaults = 0
+	return nil
+}
+
+func expected(v eventstore.Version) eventstore.Expected { return eventstore.Exactly(v) }
+
+// wait remembers an event that came while the instance is stuck.
+func (j *job[S]) wait(ref Ref, pos eventstore.Position) error {
+	return j.append(typeWaiting, &record{
+		Event: &ref, Position: max(pos, j.in.record.Position), Status: Stuck, Begun: j.in.record.Begun, Parked: j.in.stuckAt,
+	}, ref.recorded())
+}
+
+// asked does what a person decided about an instance that is stuck; or what is left of it.
+func (j *job[S]) asked(ask string, r *eventstore.Recorded) error {
+	in := j.in
+	if in.record.Status != Stuck {
+		return j.drain()
+	}
+	if ask == askCancel {
+		timers := in.record.Timers
+		rec := record{Event: in.record.Event, Position: max(r.Position, in.record.Position), Status: Ended}
+		if err := j.append(typeCancelled, &rec, r); err != nil {
+			return err
+		}
+		j.disarm(timers, nil)
+		in.trial = trial{}
+		return nil
+	}
+	backlog, err := j.backlog()
+	if err != nil {
+		return err
+	}
+	if ask == askSkip {
+		rec := in.record
+		rec.Sent, rec.Error, rec.Again, rec.Backlog, rec.Status = nil, "", time.Time{}, backlog[1:], statusOf(rec.Begun)
+		if err := j.append(typeSkipped, &rec, r); err != nil {
+			return err
+		}
+	} else {
+		// Until something comes of it, it is stuck as far as the stream is concerned.
+		in.record.Backlog, in.record.Status = backlog, statusOf(in.record.Begun)
+	}
+	if in.record.Again.IsZero() {
+		in.trial = trial{}
+	}
+	return j.drain()
+}
+
+func statusOf(begun bool) Status {
+	if begun {
+		return Running
+	}
+	return Ended
+}
+
+// backlog returns what the instance is stuck at, and all that came after it.
+func (j *job[S]) backlog() ([]Ref, error) {
+	in := j.in
+	var list []Ref
+	if in.record.Event != nil {
+		list = append(list, *in.record.Event)
+	}
+	list = append(list, in.record.Backlog...)
+	for r, err := range j.w.s.ReadStream(j.ctx, in.stream, in.stuckAt) {
+		if err != nil {
+			return nil, err
+		}
+		rec, err := parse(r)
+		if err != nil {
+			return nil, err
+		}
+		if rec.Parked == in.stuckAt && rec.Event != nil {
+			list = append(list, *rec.Event)
+		}
+	}
+	return list, nil
+}
+
+// drain handles what came while the instance was stuck, until it is stuck again.
+func (j *job[S]) drain() error {
+	in := j.in
+	for len(in.record.Backlog) > 0 && in.record.Status != Stuck {
+		ref := in.record.Backlog[0]
+		in.record.Backlog = in.record.Backlog[1:]
+		if err := j.one(ref, nil, in.record.Position, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errGone reports an event that an instance is stuck at and that is not there any more.
+var errGone = errors.New("process: the event is gone from its stream")
+
+// parts reads an event again.
+func (j *job[S]) parts(ref Ref) (parts []*eventstore.Recorded, err error) {
+	for r, err := range j.w.s.ReadStream(j.ctx, ref.Stream, ref.Version-1) {
+		if err != nil {
+			return nil, err
+		}
+		if r.Version != ref.Version {
+			break
+		}
+		parts = append(parts, r)
+	}
+	return parts, nil
+}
+
+// one handles one event, up to the record of it, which it leaves out if the event does not concern the instance, unless
+// there must be one. pos is what the instance has then come to.
+func (j *job[S]) one(ref Ref, parts []*eventstore.Recorded, pos eventstore.Position, must bool) error {
+	in, w := j.in, j.w
+	before := in.record
+	st := &step[S]{d: w.d, id: in.id, begun: before.Begun, timers: before.Timers, known: map[string]*Sent{}}
+	if before.Event != nil && before.Event.ID == ref.ID {
+		for i := range before.Sent {
+			st.known[before.Sent[i].Path] = &before.Sent[i]
+		}
+	}
+	at := ref.recorded()
+	if parts == nil && ref.Timer == "" {
+		var err error
+		if parts, err = j.parts(ref); err != nil {
+			return err
+		}
+	}
+	if len(parts) > 0 {
+		at = parts[0]
+	}
+	after := record{Event: &ref, Position: max(pos, before.Position), Backlog: before.Backlog}
+	if len(before.State) > 0 {
+		if err := json.Unmarshal(before.State, &st.state); err != nil {
+			f := Failure{Err: fmt.Errorf("process: the state cannot be read: %w", err), Event: at}
+			return j.park(&verdict{Park(), f}, &before, after, st, at)
+		}
+	}
+	st.attempt = func(path string) int {
+		if t := &in.trial; t.source == ref.ID.String() && t.path == path {
+			t.attempts++
+		} else {
+			*t = trial{ref.ID.String(), path, 1}
+		}
+		return in.trial.attempts
+	}
+	st.dispatch = j.dispatch
+	st.save = func() error {
+		rec := before
+		rec.Event, rec.Sent = &ref, st.sent
+		if before.Status != Stuck && before.Status != Running {
+			rec.Status = statusOf(before.Begun)
+		}
+		return j.append(typeRefused, &rec, at)
+	}
+	var err error
+	switch t, ok := find(before.Timers, ref.Timer); {
+	case ref.Timer != "" && !ok:
+		// It was taken back, or has come due before.
+	case ref.Timer != "":
+		if due := parts; len(due) > 0 {
+			at = due[0]
+		}
+		err = st.fire(t, at)
+	case len(parts) == 0:
+		st.event, st.source = at, ref.ID.String()
+		err = st.failed(errGone, "0")
+	case in.id == "":
+		err = j.unnamed(st, ref, parts)
+	default:
+		err = st.run(parts)
+	}
+	var v *verdict
+	if errors.As(err, &v) && (v.kind == park || v.kind == retry && j.shared) {
+		return j.park(v, &before, after, st, at)
+	}
+	if err != nil {
+		return err
+	}
+	if !st.touched && len(st.sent) == 0 && !must {
+		in.trial = trial{}
+		return nil
+	}
+	after.Begun, after.Sent, after.Timers = st.begun, st.sent, st.timers
+	after.Status = statusOf(st.begun)
+	typ := typeHandled
+	if st.ended {
+		typ = typeEnded
+	}
+	if st.begun {
+		if after.State, err = json.Marshal(&st.state); err != nil {
+			f := Failure{Err: fmt.Errorf("process: the state cannot be kept: %w", err), Event: at}
+			return j.park(&verdict{Park(), f}, &before, after, st, at)
+		}
+	}
+	if err := j.alarms(before.Timers, after.Timers, at); err != nil {
+		return err
+	}
+	if err := j.append(typ, &after, at); errors.Is(err, eventstore.ErrTooLarge) {
+		in.loaded = true
+		return j.park(&verdict{Park(), Failure{Err: err, Event: at}}, &before, after, st, at)
+	} else if err != nil {
+		return err
+	}
+	j.disarm(before.Timers, after.Timers)
+	in.trial = trial{}
+	return nil
+}
+
+func find(timers []timer, id string) (timer, bool) {
+	for _, t := range timers {
+		if t.ID == id {
+			return t, true
+		}
+	}
+	return timer{}, false
+}
+
+// dispatch sends a command in the conversation of an event.
+func (j *job[S]) dispatch(r *eventstore.Recorded, c command.Command, key string) (res command.Result, err error) {
+	ctx := eventstore.NewContext(j.ctx, r)
+	if d := j.w.d.Timeout; d > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d)
+		defer cancel()
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			res, err = command.Result{}, command.NewPanicError(v)
+		}
+	}()
+	return command.Dispatch(ctx, j.w.h, c, command.Once(key))
+}
+
+// park records that the instance is stuck. Where others wait for the delivery, it will be tried again by itself after
+// the verdict's pause.
+func (j *job[S]) park(v *verdict, before *record, after record, st *step[S], at *eventstore.Recorded) error {
+	rec := *before
+	rec.Event, rec.Position, rec.Backlog, rec.Sent = after.Event, after.Position, after.Backlog, st.sent
+	rec.Status, rec.Error, rec.Again = Stuck, v.Err.Error(), time.Time{}
+	if v.kind == retry {
+		rec.Again = time.Now().Add(v.after).UTC()
+		data, err := json.Marshal(message{Instance: j.in.id, Ask: askRetry})
+		if err != nil {
+			return err
+		}
+		err = schedule.Set(j.ctx, j.w.s, schedule.Alarm{
+			Key: key(j.w.d.Name, j.in.id, "again"), At: rec.Again, Stream: inbox(j.w.d.Name), Type: askType(j.w.d.Name), Data: data,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := j.append(typeParked, &rec, at); err != nil {
+		return err
+	}
+	log := j.w.log.ErrorContext
+	if v.kind == retry {
+		log = j.w.log.WarnContext
+	}
+	log(j.ctx, "process: an instance is stuck", "instance", j.in.id, "type", at.Type, "stream", at.Stream, "version", at.Version, "again", rec.Again, "err", v.Err)
+	return nil
+}
+
+// alarms sets those timers that are new, before they are recorded.
+func (j *job[S]) alarms(before, after []timer, at *eventstore.Recorded) error {
+	for _, t := range after {
+		if _, ok := find(before, t.ID); ok {
+			continue
+		}
+		data, err := json.Marshal(message{Instance: j.in.id, Timer: t.ID})
+		if err != nil {
+			return err
+		}
+		err = schedule.Set(eventstore.NewContext(j.ctx, at), j.w.s, schedule.Alarm{
+			Key: j.alarm(t), At: t.At, Stream: inbox(j.w.d.Name), Type: dueType(j.w.d.Name), Data: data,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// disarm takes back the alarms of timers that are gone. One that goes off all the same is passed over.
+func (j *job[S]) disarm(before, after []timer) {
+	for _, t := range before {
+		if _, ok := find(after, t.ID); ok {
+			continue
+		}
+		if err := schedule.Cancel(j.ctx, j.w.s, j.alarm(t)); err != nil {
+			j.w.log.WarnContext(j.ctx, "process: a timer that was taken back will come due for nothing", "instance", j.in.id, "err", err)
+		}
+	}
+}
+
+func (j *job[S]) alarm(t timer) string { return key(j.w.d.Name, j.in.id, "timer", t.ID) }
+
+// unnamed handles an event of which nobody could say whom it concerns: now, or when it is tried again, when its instances are told.
+func (j *job[S]) unnamed(st *step[S], ref Ref, parts []*eventstore.Recorded) error {
+	var ids []string
+	for _, r := range parts {
+		st.event, st.source = r, r.ID.String()
+		_, to, err := j.w.d.route(r)
+		if err != nil {
+			return st.failed(err, "0")
+		}
+		ids = append(ids, to...)
+	}
+	for _, id := range ids {
+		if _, err := ask(j.ctx, j.w.s, j.w.d.Name, message{Instance: id, Ask: askHandle, Event: &ref}); err != nil {
+			return err
+		}
+	}
+	st.touched = true
+	return nil
+}

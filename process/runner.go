@@ -1,0 +1,318 @@
+package process
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/levada-go/levada/command"
+	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/projection"
+)
+
+// A runner runs the instances of a type.
+type runner[S any] struct {
+	t *Type[S]
+	h command.Handler
+}
+
+// Task implements projection.Runner.
+func (rn *runner[S]) Task(g *projection.Group) (projection.Task, error) {
+	d, err := rn.t.define()
+	if err != nil {
+		return projection.Task{}, err
+	}
+	types, err := d.types(&g.Store.Types)
+	if rn.h == nil {
+		err = errors.Join(err, fmt.Errorf("process %s: no handler for its commands", d.Name))
+	}
+	if _, e := g.Store.Checkpoints(); e != nil {
+		err = errors.Join(err, fmt.Errorf("process %s: %w", d.Name, e))
+	}
+	if _, e := g.Store.Leases(); e != nil {
+		err = errors.Join(err, fmt.Errorf("process %s: %w", d.Name, e))
+	}
+	if err != nil {
+		return projection.Task{}, err
+	}
+	return projection.Task{
+		Name:  d.Name,
+		Run:   func(ctx context.Context) error { return newWorker(d, rn.h, g, types).run(ctx) },
+		Load:  func(ctx context.Context) (eventstore.Position, error) { return position(ctx, g.Store, d.Name) },
+		Reset: func(ctx context.Context) error { return reset(ctx, g.Store, d.Name, *d.From) },
+	}, nil
+}
+
+// position returns up to where everything has been handled, by whichever node.
+func position(ctx context.Context, s *eventstore.Store, name string) (eventstore.Position, error) {
+	list, err := s.Consumers(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("process %s: %w", name, err)
+	}
+	for _, c := range list {
+		if c.Name == consumer(name) {
+			return c.Position, nil
+		}
+	}
+	return 0, nil
+}
+
+func reset(ctx context.Context, s *eventstore.Store, name string, from eventstore.Start) error {
+	err := s.ResetConsumer(ctx, consumer(name), from)
+	if errors.Is(err, eventstore.ErrNoConsumer) {
+		return nil
+	}
+	return err
+}
+
+// A worker is one run of a process on one node.
+type worker[S any] struct {
+	d     *definition[S]
+	h     command.Handler
+	g     *projection.Group
+	s     *eventstore.Store
+	types []string
+	log   *slog.Logger
+	cache cache
+
+	mu   sync.Mutex
+	told eventstore.Position // by the consumer, while this node has all partitions
+	stop error               // that OnError said Stop because of
+	end  context.CancelFunc  // takes no more
+}
+
+func newWorker[S any](d *definition[S], h command.Handler, g *projection.Group, types []string) *worker[S] {
+	log := d.Logger
+	if log == nil {
+		log = g.Logger
+	}
+	if log == nil {
+		log = slog.Default()
+	}
+	w := &worker[S]{d: d, h: h, g: g, s: g.Store, types: types, log: log.With("process", d.Name)}
+	w.cache.init(g.Store, d.Name, d.Cached)
+	return w
+}
+
+// lookEvery is how often a node that does not have all partitions looks how far the others are.
+const lookEvery = 100 * time.Millisecond
+
+// run handles deliveries until ctx ends, and finishes those it has.
+func (w *worker[S]) run(ctx context.Context) error {
+	defer w.s.Watch(category(w.d.Name), w.cache.appended)()
+	ctx, w.end = context.WithCancel(ctx)
+	defer w.end()
+	// The consumer keeps its partitions until what was begun is finished.
+	cctx, leave := context.WithCancel(context.WithoutCancel(ctx))
+	defer leave()
+	var under sync.WaitGroup
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		<-ctx.Done()
+		w.mu.Lock() // nothing is begun from here on
+		w.mu.Unlock()
+		under.Wait()
+		leave()
+	}()
+	defer func() {
+		w.end()
+		<-stopped
+	}()
+	looks := make(chan struct{})
+	go func() {
+		defer close(looks)
+		w.watch(cctx)
+	}()
+	defer func() {
+		leave()
+		<-looks
+	}()
+
+	c := eventstore.Consumer{
+		Name: consumer(w.d.Name), From: *w.d.From, Partitions: w.d.Partitions,
+		Filter: eventstore.Filter{Types: append([]string{dueType(w.d.Name), askType(w.d.Name)}, w.types...), System: true},
+		Keys:   w.keys, Progress: w.progress, Batch: 1, InFlight: w.d.InFlight, Lease: w.d.Lease,
+	}
+	for d, err := range w.s.Consume(cctx, c) {
+		if err != nil {
+			w.mu.Lock()
+			stop := w.stop
+			w.mu.Unlock()
+			switch {
+			case stop != nil:
+				return stop
+			case ctx.Err() != nil && !errors.Is(err, eventstore.ErrClosed):
+				return nil
+			}
+			return err
+		}
+		w.mu.Lock()
+		begin := ctx.Err() == nil
+		if begin {
+			under.Add(1)
+		}
+		w.mu.Unlock()
+		if begin { // or it will be delivered again, elsewhere
+			go func() {
+				defer under.Done()
+				w.deliver(context.WithoutCancel(ctx), d)
+			}()
+		}
+	}
+	return nil
+}
+
+// keys tells the instances that an event concerns. It is called with the consumer's lock held.
+func (w *worker[S]) keys(r *eventstore.Recorded) []string {
+	if r.Type == dueType(w.d.Name) || r.Type == askType(w.d.Name) {
+		var m message
+		if err := json.Unmarshal(r.Raw, &m); err != nil {
+			return nil
+		}
+		return []string{m.Instance}
+	}
+	_, ids, err := w.d.route(r)
+	if err != nil {
+		return []string{""}
+	}
+	return ids
+}
+
+// progress is called while this node has all partitions.
+func (w *worker[S]) progress(at eventstore.Position) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if at > w.told {
+		w.told = at
+		w.g.Moved(w.d.Name, at)
+	}
+}
+
+// watch tells the group how far all nodes together are, while this one does not have all partitions.
+func (w *worker[S]) watch(ctx context.Context) {
+	for {
+		head, err := w.s.Head(ctx)
+		w.mu.Lock()
+		told := w.told
+		w.mu.Unlock()
+		if err == nil && told < head {
+			if at, err := position(ctx, w.s, w.d.Name); err == nil {
+				w.progress(at)
+			}
+		}
+		if !sleep(ctx, lookEvery) {
+			return
+		}
+	}
+}
+
+// A message is an event in the process's inbox: a timer that is due, or what a person decided.
+type message struct {
+	Instance string `json:"instance"`
+	Timer    string `json:"timer,omitempty"`
+	Ask      string `json:"ask,omitempty"`
+	Event    *Ref   `json:"event,omitempty"` // to be handled now, with askHandle
+}
+
+// What an instance may be asked.
+const (
+	askRetry  = "retry"
+	askSkip   = "skip"
+	askCancel = "cancel"
+	askHandle = "handle" // an event that nobody could say whom it concerns, then
+)
+
+// deliver handles an event for all instances that it concerns and that are in the delivery's partition.
+func (w *worker[S]) deliver(ctx context.Context, d *eventstore.Delivery) {
+	ctx = w.g.Handling(ctx, w.d.Name)
+	var ids []string
+	for _, r := range d.Events {
+		for _, id := range w.keys(r) {
+			if eventstore.PartitionOf(id, w.d.Partitions) == d.Partition && !slices.Contains(ids, id) {
+				ids = append(ids, id)
+			}
+		}
+	}
+	again := time.Duration(-1)
+	for _, id := range ids {
+		pause, err := w.handle(ctx, id, d.Events, len(ids) > 1)
+		if err != nil {
+			w.g.Failing(w.d.Name, fmt.Errorf("instance %q: %w", id, err))
+			if again < 0 || pause < again {
+				again = max(pause, 0)
+			}
+		}
+	}
+	w.mu.Lock()
+	stop := w.stop
+	w.mu.Unlock()
+	switch {
+	case stop != nil && again >= 0:
+		// It is given back when the consumer ends.
+	case again >= 0:
+		d.Retry(again)
+	default:
+		w.g.Handled(w.d.Name, 1, 0)
+		if err := d.Ack(ctx); err != nil && !errors.Is(err, eventstore.ErrClosed) {
+			w.log.DebugContext(ctx, "process: an acknowledgement failed, the event will be passed over", "position", d.Position, "err", err)
+		}
+	}
+}
+
+// handle handles an event for one instance. An error says that it is to be delivered again after a pause.
+func (w *worker[S]) handle(ctx context.Context, id string, parts []*eventstore.Recorded, shared bool) (time.Duration, error) {
+	in := w.cache.take(id)
+	defer w.cache.put(in)
+	j := &job[S]{w: w, in: in, ctx: ctx, shared: shared}
+	err := j.handle(parts)
+	if err == nil {
+		return 0, nil
+	}
+	in.loaded = false // what is stored counts
+	var v *verdict
+	if !errors.As(err, &v) {
+		in.storeFaults++
+		d := pause(in.storeFaults)
+		if !errors.Is(err, eventstore.ErrClosed) {
+			w.log.WarnContext(ctx, "process: an instance cannot be read or written, it will be tried again", "instance", id, "pause", d, "err", err)
+		}
+		return d, err
+	}
+	about := []any{"instance", id, "type", v.Event.Type, "stream", v.Event.Stream, "version", v.Event.Version, "attempt", v.Attempt, "err", v.Err}
+	if v.Command != nil {
+		about = append(about, "command", fmt.Sprintf("%T", v.Command))
+	}
+	if p, ok := errors.AsType[*PanicError](v.Err); ok {
+		about = append(about, "stack", string(p.Stack))
+	}
+	if v.kind == stop {
+		w.log.ErrorContext(ctx, "process: stopped", about...)
+		w.mu.Lock()
+		if w.stop == nil {
+			w.stop = fmt.Errorf("process %s: instance %q: %w", w.d.Name, id, v.Err)
+		}
+		w.mu.Unlock()
+		w.end()
+		return 0, err
+	}
+	w.log.WarnContext(ctx, "process: an instance will try again", append(about, "pause", v.after)...)
+	return v.after, err
+}
+
+// sleep reports whether d has passed before ctx ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
