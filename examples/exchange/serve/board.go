@@ -152,8 +152,9 @@ func (p *part[T]) show(ctx *live.Ctx) (shown live.Shown, hide func()) {
 		defer p.mu.Unlock()
 		p.pages--
 	})
-	context.AfterFunc(ctx, leave)
+	gone := context.AfterFunc(ctx, leave)
 	return shown, func() {
+		gone()
 		leave()
 		ctx.Hide(shown)
 	}

@@ -55,10 +55,11 @@ func (b *lockedBuffer) reset() {
 	b.b.Reset()
 }
 
-// free are limits that do not get in the way.
+// free are limits that do not get in the way, however busy the machine is.
 func free() limits {
 	l := defaultLimits
 	l.requestRate, l.requestBurst, l.orderRate, l.orderBurst = 1e6, 1e6, 1e6, 1e6
+	l.writeTimeout = time.Minute
 	return l
 }
 

@@ -331,7 +331,7 @@ func (d *desk) place(ctx *live.Ctx, in ticket) error {
 	default:
 		d.tell(ctx, "good", "The order is in the book.")
 	}
-	return d.hold(ctx, done.Position)
+	return d.hold(ctx, &done)
 }
 
 // cancel cancels an order.
@@ -349,15 +349,16 @@ func (d *desk) cancel(ctx *live.Ctx, order string) error {
 		return d.refuse(err)
 	}
 	d.tell(ctx, "good", "The order was cancelled.")
-	return d.hold(ctx, done.Position)
+	return d.hold(ctx, &done)
 }
 
 // hold lets the answer to an event wait until the page shows what it did: everybody reads their own writes.
-func (d *desk) hold(ctx *live.Ctx, p eventstore.Position) error {
-	if !ctx.Connected() { // the answer is a redirect to a page that is mounted then
-		return d.s.exchange.caughtUp(ctx, p)
+func (d *desk) hold(ctx *live.Ctx, done *outcome) error {
+	if !ctx.Connected() || done.Symbol != d.Market.Name {
+		// The answer is a redirect to a page that is mounted then, or no news of it will come here.
+		return d.s.exchange.caughtUp(ctx, done.Position)
 	}
-	ctx.Hold(func() bool { return d.at >= p })
+	ctx.Hold(func() bool { return d.at >= done.Position })
 	return nil
 }
 

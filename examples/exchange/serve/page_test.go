@@ -224,6 +224,24 @@ func TestTwoPeopleSeeTheSameMarketAndTheirOwnOrders(t *testing.T) {
 	})
 }
 
+func TestAnOrderOfAMarketThatIsNotShownIsCancelledAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := quiet(t)
+		p := livetest.Open(t, k.server, "/")
+		p.Submit("#ticket", "side", "sell", "price", "100", "quantity", "1")
+		id := p.Attr("#orders [name=order]", "value")
+		p.Click("#market-ETH-USD")
+		require.Zero(t, p.Count("#orders tr"))
+		before := time.Now()
+		p.Forge("cancel", "order", id)
+		require.Equal(t, "The order was cancelled.", p.Text("#answer"))
+		require.Zero(t, time.Since(before), "nothing was waited for")
+		p.Click("#market-BTC-USD")
+		require.Zero(t, p.Count("#orders tr"))
+	})
+}
+
 func TestWindowsOfOneBrowserAreOneOwner(t *testing.T) {
 	t.Parallel()
 	k := quiet(t)
