@@ -41,8 +41,9 @@ type Options struct {
 	MaxPages    int           // pages that may be connected; 0 means 100,000
 	HoldTimeout time.Duration // see [Ctx.Hold]; 0 means 5 s
 	WriteWait   time.Duration // for how long a client may take no byte; 0 means 10 s
+	SessionAge  time.Duration // for how long a browser keeps its session after the last page; 0 means until it is closed
 	TokenAge    time.Duration // for how long a page may wait before it connects; 0 means 24 h
-	Idle        time.Duration // without an event from the user, after which a page is disconnected; 0 means never
+	Idle        time.Duration // without an event from the user, after which a page is disconnected for as long again; 0 means never
 	MaxAge      time.Duration // after which a page must connect anew, spread by a tenth; 0 means never
 }
 
@@ -57,7 +58,7 @@ func (o Options) withDefaults() (Options, error) {
 	}{
 		{"MaxFrame", o.MaxFrame < 0}, {"EventRate", !(o.EventRate >= 0)}, {"EventBurst", o.EventBurst < 0},
 		{"MaxPushes", o.MaxPushes < 0}, {"MaxPages", o.MaxPages < 0}, {"HoldTimeout", o.HoldTimeout < 0},
-		{"WriteWait", o.WriteWait < 0}, {"TokenAge", o.TokenAge < 0}, {"Idle", o.Idle < 0}, {"MaxAge", o.MaxAge < 0},
+		{"WriteWait", o.WriteWait < 0}, {"SessionAge", o.SessionAge < 0}, {"TokenAge", o.TokenAge < 0}, {"Idle", o.Idle < 0}, {"MaxAge", o.MaxAge < 0},
 	} {
 		if f.negative {
 			return o, fmt.Errorf("live: Options.%s must not be negative", f.name)

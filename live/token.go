@@ -152,13 +152,18 @@ func cookie(r *http.Request, name, value string) *http.Cookie {
 	}
 }
 
-// session returns the session of the browser, and gives it one if it has none. The cookie ends with the browser's own session.
+// session returns the session of the browser, and gives it one if it has none. The cookie ends with the browser's own session, or
+// is prolonged with every page.
 func (s *Site) session(w http.ResponseWriter, r *http.Request) string {
-	if session := readSession(r, overTLS(r)); session != "" {
-		return session
+	session := readSession(r, overTLS(r))
+	known := session != ""
+	if !known {
+		session = rand.Text()
 	}
-	session := rand.Text()
-	http.SetCookie(w, cookie(r, sessionCookie, session))
+	c := cookie(r, sessionCookie, session)
+	if c.MaxAge = int(s.options.SessionAge / time.Second); c.MaxAge > 0 || !known {
+		http.SetCookie(w, c)
+	}
 	return session
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/base64"
+	"html/template"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -281,5 +282,34 @@ func TestAConnectedPageLeavesWithItsFlashByWayOfTheSite(t *testing.T) {
 		require.Equal(t, http.StatusBadRequest, w.Code)
 		require.Empty(t, w.Header().Get("Location"))
 		require.Empty(t, w.Result().Cookies())
+	}
+}
+
+func TestASessionLastsAsLongAsItIsTold(t *testing.T) {
+	t.Parallel()
+	for age, want := range map[time.Duration]int{0: 0, time.Hour: 3600} {
+		site, err := NewSite(&Options{SessionAge: age})
+		require.NoError(t, err)
+		Handle(site, "/", &View[struct{}]{Template: template.Must(template.New("page").Parse("x"))})
+		get := func(c *http.Cookie) []*http.Cookie {
+			r := httptest.NewRequest("GET", "/", nil)
+			if c != nil {
+				r.AddCookie(c)
+			}
+			w := httptest.NewRecorder()
+			site.ServeHTTP(w, r)
+			return w.Result().Cookies()
+		}
+		first := get(nil)
+		require.Len(t, first, 1)
+		require.Equal(t, want, first[0].MaxAge)
+		again := get(first[0])
+		if age == 0 {
+			require.Empty(t, again)
+			continue
+		}
+		require.Len(t, again, 1, "every page prolongs it")
+		require.Equal(t, first[0].Value, again[0].Value)
+		require.Equal(t, want, again[0].MaxAge)
 	}
 }

@@ -98,7 +98,7 @@ export const bind = () => {
     const el = bound(e, "click");
     if (!el) return;
     if (el.localName === "a") {
-      if (!isPlain(e)) return;
+      if (!isPlain(e) || !hasJoined()) return;
       e.preventDefault();
     }
     pace(el, "click", () => locks.has(el) || push(el, attr(el, "click")!, "click", valuesOf(el)));
