@@ -174,3 +174,12 @@ test("nothing is sent without a connection", () => {
   assert.deepEqual(page.heard, []);
   assert.equal(page.$$(".live-loading").filter((el) => el.id !== "live" && el.localName !== "html").length, 0);
 });
+
+test("a link with an event is a plain link until the page has joined", () => {
+  const page = open(`<a id="a" href="/x" live-click="x">x</a>`);
+  assert.equal(page.click("#a"), true);
+  page.join([body(0, `<a id="a" href="/x" live-click="x">x</a>`)], []);
+  page.heard;
+  assert.equal(page.click("#a"), false);
+  assert.deepEqual(page.heard.map((f) => f[1]), ["e"]);
+});
