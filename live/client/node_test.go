@@ -24,6 +24,12 @@ var installed = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	// The version that package.json asks for; npm only warns of an older one.
+	if out, err := exec.Command("node", "-e", `
+const [major, minor] = process.versions.node.split(".").map(Number);
+if (major < 20 || major == 20 && minor < 19) { console.log("node " + process.version + " is too old"); process.exit(1) }`).CombinedOutput(); err != nil {
+		return "", &os.PathError{Op: "node", Path: strings.TrimSpace(string(out)), Err: err}
+	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		cache = os.TempDir()
