@@ -16,6 +16,8 @@ import (
 type Simulation[S any] struct {
 	// Execute says what becomes of a command. Nil executes all.
 	Execute func(instance string, c command.Command) (command.Result, error)
+	// Observe, if it is set, is shown each command before it is executed, and what After, At and Cancel made.
+	Observe func(instance string, c command.Command)
 
 	d         *definition[S]
 	now       time.Time
@@ -36,6 +38,20 @@ func Simulate[S any](t *Type[S], now time.Time) (*Simulation[S], error) {
 		return nil, err
 	}
 	return &Simulation[S]{d: d, now: now, instances: map[string]*simulated[S]{}}, nil
+}
+
+// Clone returns a Simulation that goes on from the same state by itself.
+func (m *Simulation[S]) Clone() (*Simulation[S], error) {
+	c := *m
+	c.instances = make(map[string]*simulated[S], len(m.instances))
+	for id, in := range m.instances {
+		state, err := copied(in.state)
+		if err != nil {
+			return nil, err
+		}
+		c.instances[id] = &simulated[S]{in.begun, state, slices.Clone(in.timers)}
+	}
+	return &c, nil
 }
 
 // Now returns the time of the simulation.
@@ -114,6 +130,11 @@ func (m *Simulation[S]) step(id string, r *eventstore.Recorded, run func(*step[S
 		m.instances[id] = in
 	}
 	st := &step[S]{
+		observe: func(c command.Command) {
+			if m.Observe != nil {
+				m.Observe(id, c)
+			}
+		},
 		d: m.d, id: id, begun: in.begun, timers: in.timers,
 		attempt: func(string) int { return 1 },
 		save:    func() error { return nil },

@@ -31,6 +31,8 @@ type step[S any] struct {
 	dispatch func(r *eventstore.Recorded, c command.Command, key string) (command.Result, error)
 	// save makes sent durable, before anything is done that follows from an outcome that nobody else remembers.
 	save func() error
+	// observe, if set, is shown every command and timer that is returned and not left out.
+	observe func(c command.Command)
 	// attempt counts the attempts at a path.
 	attempt func(path string) int
 
@@ -131,6 +133,9 @@ func (st *step[S]) sendAll(cmds []command.Command, path string) error {
 
 // send sends a command. It reports whether those that are pending are dealt with, too.
 func (st *step[S]) send(c command.Command, path string, pending []command.Command) (rest bool, err error) {
+	if st.observe != nil {
+		st.observe(c)
+	}
 	if t, ok := c.(timerCommand); ok {
 		if err := st.setTimer(t, path); err != nil {
 			return st.ask(Failure{Command: t.Command, Pending: pending, Err: err, Refused: true}, path, nil)
