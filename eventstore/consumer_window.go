@@ -145,16 +145,6 @@ func (w *window) pass(pos Position) {
 	w.advance()
 }
 
-// flying reports whether a delivery waits to be acknowledged.
-func (w *window) flying() bool {
-	for _, it := range w.items {
-		if it.state == out {
-			return true
-		}
-	}
-	return false
-}
-
 // acknowledged is what a partition's checkpoint holds besides its position: the positions above it that are dealt with, each
 // as the distance from the one before.
 type acknowledged struct {

@@ -125,7 +125,6 @@ type machine struct {
 	t     *rapid.T
 	clock int // every write has a greater N
 	tabs  []*looker
-	last  map[string]eventstore.Position // of the last write to a note that the model has, too
 	acks  int
 	saw   *witness
 }
