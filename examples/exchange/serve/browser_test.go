@@ -127,6 +127,7 @@ func TestThePageInABrowser(t *testing.T) {
 	require.True(t, browsertest.Eval[bool](tab, `performance.getEntriesByType("resource").every((e) => e.name.startsWith(location.origin))`))
 	require.GreaterOrEqual(t, browsertest.Eval[int](tab, `performance.getEntriesByType("resource").length`), 6)
 
+	tab.Wait(`(e => e.textContent.includes("V ") && e.scrollWidth <= e.clientWidth)(document.getElementById("legend"))`)
 	shoot(tab, "wide-dark", 1400, 900)
 	tab.Click("#theme")
 	tab.Wait(`document.documentElement.dataset.theme`)
