@@ -3,29 +3,24 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io"
-	"os"
-	"os/signal"
-	"syscall"
+
+	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/examples/chat/web"
+	"github.com/levada-go/levada/examples/internal/program"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // the second signal ends the process at once
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+var chat = program.Program{
+	Name:  "chat",
+	About: "Chat serves a chat with live pages.",
+	Addr:  "localhost:8081",
+	Keeps: "all that was ever said",
+	Start: func(ctx context.Context, store *eventstore.Store) (*program.App, error) {
+		c, err := web.Open(ctx, store, nil)
+		if err != nil {
+			return nil, err
+		}
+		return &program.App{Handler: c, Run: c.Run, Ready: c.Ready, Shutdown: c.Shutdown}, nil
+	},
 }
 
-// run serves a chat until ctx ends and returns the status of the process.
-func run(ctx context.Context, args []string, out, errs io.Writer) int {
-	o, status := parse(args, out, errs)
-	if o == nil {
-		return status
-	}
-	if err := serve(ctx, o, out); err != nil {
-		fmt.Fprintln(errs, "chat:", err)
-		return 1
-	}
-	return 0
-}
+func main() { chat.Main() }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -17,39 +16,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestFlags(t *testing.T) {
-	t.Parallel()
-	busy, err := net.Listen("tcp", "localhost:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { busy.Close() })
-	for args, want := range map[string]struct {
-		status int
-		says   string
-	}{
-		"-h":                           {0, "-addr HOST:PORT"},
-		"-help":                        {0, "memory: forgets everything"},
-		"lobby":                        {2, `unexpected argument "lobby"`},
-		"-unheard":                     {2, "not defined"},
-		"-store nowhere":               {2, `-store "nowhere" is neither memory: nor sqlite:FILE`},
-		"-store sqlite:":               {2, "is neither"},
-		"-store memory: -db x":         {2, "-db and -store say the same"},
-		"-addr nowhere":                {2, `-addr "nowhere" is not HOST:PORT`},
-		"-store memory: -addr BUSY":    {1, "is in use; -addr takes another address"},
-		"-addr localhost:0 -db FOLDER": {1, "cannot open"},
-	} {
-		t.Run(args, func(t *testing.T) {
-			t.Parallel()
-			line := strings.NewReplacer("BUSY", busy.Addr().String(), "FOLDER", t.TempDir()).Replace(args)
-			var out, errs bytes.Buffer
-			require.Equal(t, want.status, run(t.Context(), strings.Fields(line), &out, &errs), errs.String())
-			require.Contains(t, out.String()+errs.String(), want.says)
-			if want.status == 0 {
-				require.Empty(t, errs.String())
-			}
-		})
-	}
-}
-
 // started runs the command until the returned func is called, which returns its status and what it complained about.
 func started(t *testing.T, args ...string) (address string, stop func() (int, string)) {
 	t.Helper()
@@ -59,7 +25,7 @@ func started(t *testing.T, args ...string) (address string, stop func() (int, st
 	var status int
 	var running sync.WaitGroup
 	running.Go(func() {
-		status = run(ctx, args, in, &errs)
+		status = chat.Run(ctx, args, in, &errs)
 		in.Close()
 	})
 	stop = func() (int, string) {
@@ -96,7 +62,7 @@ func TestASecondStartOnTheSameFileKeepsEverything(t *testing.T) {
 	require.Contains(t, page(browser.PostForm(address+"den", url.Values{"_event": {"send"}, "id": {"1"}, "text": {"hello"}})), "hello")
 
 	var errs bytes.Buffer
-	require.Equal(t, 1, run(t.Context(), []string{"-addr", "localhost:0", "-db", file}, io.Discard, &errs))
+	require.Equal(t, 1, chat.Run(t.Context(), []string{"-addr", "localhost:0", "-db", file}, io.Discard, &errs))
 	require.Contains(t, errs.String(), "another chat uses "+file)
 
 	status, complaints := stop()

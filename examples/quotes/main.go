@@ -4,29 +4,33 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io"
-	"os"
-	"os/signal"
-	"syscall"
+	"errors"
+
+	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/examples/internal/program"
+	"github.com/levada-go/levada/examples/quotes/shelf"
+	"github.com/levada-go/levada/examples/quotes/web"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // the second signal ends the process at once
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+var quotes = program.Program{
+	Name:  "quotes",
+	About: "Quotes shows a favourite quote that all who look at it see change at once.",
+	Addr:  "localhost:8082",
+	Keeps: "the events",
+	Start: func(_ context.Context, store *eventstore.Store) (*program.App, error) {
+		s, err := shelf.Open(store, nil)
+		if err != nil {
+			return nil, err
+		}
+		site, err := web.New(s, nil)
+		if err != nil {
+			return nil, err
+		}
+		return &program.App{
+			Handler: site, Run: s.Run, Shutdown: site.Shutdown,
+			Ready: func(ctx context.Context) error { return errors.Join(s.Ready(ctx), s.Seed(ctx)) },
+		}, nil
+	},
 }
 
-// run serves until ctx ends and returns the status of the process.
-func run(ctx context.Context, args []string, out, errs io.Writer) int {
-	o, status := parse(args, out, errs)
-	if o == nil {
-		return status
-	}
-	if err := serve(ctx, o, out); err != nil {
-		fmt.Fprintln(errs, "quotes:", err)
-		return 1
-	}
-	return 0
-}
+func main() { quotes.Main() }

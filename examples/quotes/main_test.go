@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -34,39 +32,12 @@ func (s *screen) String() string {
 	return s.b.String()
 }
 
-func TestWhatIsWrongOnTheCommandLineIsSaid(t *testing.T) {
-	t.Parallel()
-	taken, err := net.Listen("tcp", "localhost:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { taken.Close() }) // the subtests run when this has returned
-	for args, want := range map[string]struct {
-		status int
-		says   string
-	}{
-		"-h":                    {0, "-addr HOST:PORT"},
-		"dance":                 {2, `unexpected argument "dance"`},
-		"-unheard":              {2, "not defined"},
-		"-store nowhere":        {2, "neither sqlite:FILE nor memory:"},
-		"-db a -store sqlite:b": {2, "give one of them"},
-		"-addr " + taken.Addr().String() + " -store memory:": {1, "in use"},
-		"-addr nonsense -store memory:":                      {1, "cannot listen"},
-		"-addr localhost:0 -db /dev/null/x":                  {1, "choose another file"},
-	} {
-		t.Run(args, func(t *testing.T) {
-			t.Parallel()
-			var s screen
-			require.Equal(t, want.status, run(t.Context(), strings.Fields(args), &s, &s))
-			require.Contains(t, s.String(), want.says)
-		})
-	}
-}
-
 // start runs the command until stop is called, which returns its status.
 func start(t *testing.T, args ...string) (url string, s *screen, stop func() int) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s = &screen{}
 	status := make(chan int, 1)
-	go func() { status <- run(ctx, args, s, s) }()
+	go func() { status <- quotes.Run(ctx, args, s, s) }()
 	t.Cleanup(cancel)
 	found := regexp.MustCompile(`http://\S+`)
 	require.Eventually(t, func() bool { return found.MatchString(s.String()) }, 20*time.Second, 5*time.Millisecond, s)
@@ -95,8 +66,8 @@ func TestItServesEndsAndGoesOnWhereItWas(t *testing.T) {
 	require.Contains(t, get(t, url+"admin"), "Correct the quotes")
 
 	var second screen
-	require.Equal(t, 1, run(t.Context(), []string{"-addr", "localhost:0", "-db", file}, &second, &second))
-	require.Contains(t, second.String(), "choose another file with -db")
+	require.Equal(t, 1, quotes.Run(t.Context(), []string{"-addr", "localhost:0", "-db", file}, &second, &second))
+	require.Contains(t, second.String(), "another quotes uses")
 
 	require.Zero(t, stop())
 	url, _, stop = start(t, "-addr", "localhost:0", "-store", "sqlite:"+file)

@@ -1,4 +1,4 @@
-package main
+package program
 
 import (
 	"errors"
@@ -16,42 +16,34 @@ import (
 	"github.com/levada-go/levada/eventstore/sqlitestore"
 )
 
+// options are what the command line says.
 type options struct {
 	addr string
 	file string // "" for memory
 }
 
-const usage = `Chat serves a chat with live pages. It prints the address to open in a browser.
-
-	chat [-addr HOST:PORT] [-db FILE | -store memory:]
-
-`
-
 // parse reads the command line. Without options the status is that to end with.
-func parse(args []string, out, errs io.Writer) (*options, int) {
+func (p *Program) parse(args []string, out, errs io.Writer) (*options, int) {
 	o := &options{}
-	flags := flag.NewFlagSet("chat", flag.ContinueOnError)
+	flags := flag.NewFlagSet(p.Name, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	flags.StringVar(&o.addr, "addr", "localhost:8081", "where to listen, as `HOST:PORT`; port 0 is a free one.\nWithout a host, as :8081, other machines can join")
-	flags.StringVar(&o.file, "db", "", "the `FILE` that keeps all that was ever said; by default\nlevada/chat.db in your folder for data. It is made when there is none")
-	store := flags.String("store", "", "another `KIND` of store: memory: forgets everything at the end,\nsqlite:FILE is the same as -db FILE")
-	explain := func(w io.Writer) {
-		fmt.Fprint(w, usage)
-		flags.SetOutput(w)
-		flags.PrintDefaults()
-	}
+	flags.StringVar(&o.addr, "addr", p.Addr, "where to listen, as `HOST:PORT`; port 0 is a free one.\nWithout a host, as :8080, other machines can join")
+	flags.StringVar(&o.file, "db", "", fmt.Sprintf("the `FILE` that keeps %s; by default levada/%s.db\nin your folder for data. It is made, with its folder, if it is not there", p.Keeps, p.Name))
+	store := flags.String("store", "", "the `STORE`: sqlite:FILE is the same as -db FILE, memory: forgets everything at the end")
 	wrong := func(err error) (*options, int) {
-		fmt.Fprintf(errs, "chat: %v\nRun chat -h for help.\n", err)
+		fmt.Fprintf(errs, "%s: %v\nRun %s -h for help.\n", p.Name, err, p.Name)
 		return nil, 2
 	}
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
-		explain(out)
+		fmt.Fprintf(out, "%s It prints the address to open in a browser.\n\n\t%s [-addr HOST:PORT] [-db FILE | -store memory:]\n\n", p.About, p.Name)
+		flags.SetOutput(out)
+		flags.PrintDefaults()
 		return nil, 0
 	case err != nil:
 		return wrong(err)
 	case !isAddress(o.addr):
-		return wrong(fmt.Errorf("-addr %q is not HOST:PORT, such as localhost:8081", o.addr))
+		return wrong(fmt.Errorf("-addr %q is not HOST:PORT, such as %s", o.addr, p.Addr))
 	case flags.NArg() > 0:
 		return wrong(fmt.Errorf("unexpected argument %q", flags.Arg(0)))
 	case o.file != "" && *store != "":
@@ -68,7 +60,7 @@ func parse(args []string, out, errs io.Writer) (*options, int) {
 		if err != nil {
 			return wrong(fmt.Errorf("there is no folder for data (%w); name a file with -db", err))
 		}
-		o.file = filepath.Join(dir, "levada", "chat.db")
+		o.file = filepath.Join(dir, "levada", p.Name+".db")
 	}
 	return o, 0
 }
@@ -82,7 +74,7 @@ func isAddress(s string) bool {
 }
 
 // open opens the store.
-func (o *options) open() (*eventstore.Store, error) {
+func (o *options) open(name string) (*eventstore.Store, error) {
 	if o.file == "" {
 		return memstore.Open(nil), nil
 	}
@@ -91,7 +83,7 @@ func (o *options) open() (*eventstore.Store, error) {
 	}
 	store, err := sqlitestore.Open(o.file, nil)
 	if errors.Is(err, sqlitestore.ErrLocked) {
-		return nil, fmt.Errorf("another chat uses %s; -db names another file: %w", o.file, err)
+		return nil, fmt.Errorf("another %s uses %s; -db names another file: %w", name, o.file, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot open %s: %w", o.file, err)
@@ -99,7 +91,7 @@ func (o *options) open() (*eventstore.Store, error) {
 	return store, nil
 }
 
-// place is where the chat is kept, in words.
+// place is where things are kept, in words.
 func (o *options) place() string {
 	if o.file == "" {
 		return "memory, and forgotten at the end"
