@@ -32,6 +32,7 @@ type instance struct {
 	record      record             // the last one; while it is stuck that of where it got stuck
 	stuckAt     eventstore.Version // where that is
 	trial       trial
+	askedBy     eventstore.ID // the last event by which a person decided
 	storeFaults int
 }
 

@@ -200,9 +200,10 @@ func (j *job[S]) asked(ask string, r *eventstore.Recorded) error {
 		// Until something comes of it, it is stuck as far as the stream is concerned.
 		in.record.Backlog, in.record.Status = backlog, statusOf(in.record.Begun)
 	}
-	if in.record.Again.IsZero() {
-		in.trial = trial{}
+	if in.record.Again.IsZero() && in.askedBy != r.ID {
+		in.trial = trial{} // somebody believes that it will go well now
 	}
+	in.askedBy = r.ID
 	return j.drain()
 }
 

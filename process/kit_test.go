@@ -250,3 +250,23 @@ func (l *lab) status(name string) projection.Status {
 	l.t.Fatalf("no %s", name)
 	return projection.Status{}
 }
+
+// A driver that several stores share is not closed by one of them, and not written by one alone.
+type shared struct{ everything }
+
+type everything interface {
+	driver.Store
+	driver.Batcher
+	driver.Checkpointer
+	driver.Leaser
+	driver.Lister
+	driver.Deleter
+}
+
+func (shared) Close() error { return nil }
+
+func (s shared) Limits() driver.Limits {
+	l := s.everything.Limits()
+	l.Exclusive = false
+	return l
+}
