@@ -1,0 +1,89 @@
+package process_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/levada-go/levada/command"
+	"github.com/levada-go/levada/eventstore/memstore"
+	"github.com/levada-go/levada/examples/bank/bank"
+)
+
+// A node dies at each of its writes in turn, before or after the write is made; another goes on.
+func TestACrashAtAnyWriteHasNoSecondEffect(t *testing.T) {
+	t.Parallel()
+	send := bank.Send{Transfer: "t", From: "ann", To: "bob", Amount: 70}
+	asking := send
+	asking.Ask = true
+	tests := []struct {
+		name  string
+		do    []command.Command
+		wait  time.Duration
+		after []command.Command // after the death
+	}{
+		{"completed", []command.Command{bank.Deposit{Account: "ann", Amount: 100}, send}, 0, nil},
+		{"refused, and then there would be money", []command.Command{send}, 0, []command.Command{bank.Deposit{Account: "ann", Amount: 100}}},
+		{"not received, and then it could be", []command.Command{bank.Deposit{Account: "ann", Amount: 100}, bank.Close{Account: "bob"}, send}, 0, []command.Command{bank.Open{Account: "bob"}}},
+		{"expired", []command.Command{bank.Deposit{Account: "ann", Amount: 100}, asking}, bank.TimeToAccept + time.Second, nil},
+		{"accepted", []command.Command{bank.Deposit{Account: "ann", Amount: 100}, asking, bank.Accept{Transfer: "t"}}, 0, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			for _, silent := range []bool{true, false} {
+				for writes := int64(1); ; writes++ {
+					died := false
+					synctest.Test(t, func(t *testing.T) {
+						w := &town{t: t, d: memstore.NewDriver().(everything), rand: rand.New(rand.NewPCG(0, 0)), kind: true}
+						spare := w.join()
+						for _, c := range []command.Command{bank.Open{Account: "ann"}, bank.Open{Account: "bob"}} {
+							_, err := spare.app.Dispatch(t.Context(), c)
+							require.NoError(t, err)
+						}
+						spare.stop()
+						n := w.join()
+						synctest.Wait()
+						for _, c := range tt.do[:len(tt.do)-1] {
+							_, err := n.app.Dispatch(t.Context(), c)
+							require.NoError(t, err)
+						}
+						synctest.Wait()
+						n.way.silent = silent
+						n.way.writes.Store(writes)
+						_, _ = n.app.Dispatch(t.Context(), tt.do[len(tt.do)-1])
+						synctest.Wait()
+						time.Sleep(tt.wait)
+						synctest.Wait()
+						died = n.way.dead.Load()
+						n.way.dead.Store(true)
+						go n.stop()
+						synctest.Wait()
+						last := w.join()
+						for _, c := range tt.after {
+							_, err := last.app.Dispatch(t.Context(), c)
+							require.NoError(t, err)
+						}
+						time.Sleep(time.Minute) // for the leases of the dead
+						if tt.do[len(tt.do)-1] != send {
+							time.Sleep(bank.TimeToAccept)
+						}
+						synctest.Wait()
+						w.check(last.store)
+						last.stop()
+						n.stop()
+						require.Empty(t, w.faults, fmt.Sprintf("at write %d, which %v", writes, map[bool]string{true: "is made", false: "is not"}[silent]))
+					})
+					if !died || t.Failed() {
+						require.Greater(t, writes, int64(6), "it dies at something")
+						break
+					}
+				}
+			}
+		})
+	}
+}
