@@ -18,7 +18,8 @@ import (
 
 // world is what outlives the pages of one test; only the goroutine of the page touches it.
 type world struct {
-	done  int // the highest event that was handled
+	done  int          // the highest event that was handled
+	had   map[int]bool // all of them
 	rows  []string
 	depth int
 	left  int
@@ -49,7 +50,7 @@ func TestAPageIsRightWhateverHappens(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		synctest.Test(t, func(t *testing.T) {
 			site := quietSite(t, &Options{HoldTimeout: 3 * time.Second, MaxPushes: 1000})
-			w := &world{rows: strings.Fields("a b c")}
+			w := &world{rows: strings.Fields("a b c"), had: map[int]bool{}}
 			var page *Ctx
 			mount := func(ctx *Ctx, s *worldPage) error {
 				s.W, s.Log = w, NewStream(ctx, lineID)
@@ -85,7 +86,7 @@ func TestAPageIsRightWhateverHappens(t *testing.T) {
 					ID, Seed int
 					What     string
 				}) error {
-					defer func() { w.done = max(w.done, in.ID) }()
+					defer func() { w.done, w.had[in.ID] = max(w.done, in.ID), true }()
 					switch in.What {
 					case "rows":
 						w.rows = rows(in.Seed)
@@ -130,6 +131,7 @@ func TestAPageIsRightWhateverHappens(t *testing.T) {
 			var seen atomic.Value
 			joins := 0
 			asked := map[uint64]int{} // what an ack of this ref must show
+			gone := map[int]int{}     // by event, the views that the page had gone to when it was sent
 			var answered []uint64
 			connect := func(rt *rapid.T) {
 				conn := wiretest.NewConn(rapid.IntRange(0, 1).Draw(rt, "buffer"))
@@ -149,6 +151,10 @@ func TestAPageIsRightWhateverHappens(t *testing.T) {
 					var shown int
 					_, err := fmt.Sscanf(p.html(), "<i>%d</i>", &shown)
 					require.NoError(t, err)
+					if id > 0 && !w.had[id] {
+						require.Greater(t, p.gone, gone[id], "an event that was not handled, for the view that is shown")
+						continue
+					}
 					require.GreaterOrEqual(t, shown, id, "an ack before the frame that shows what the event did: %s", frame)
 				}
 			}
@@ -199,7 +205,7 @@ func TestAPageIsRightWhateverHappens(t *testing.T) {
 					id++
 					what := rapid.SampledFrom([]string{"rows", "rows", "depth", "log", "log", "post", "async", "hold", "patch", "twice", "navigate", "fail", "panic", "none"}).Draw(rt, "what")
 					ref := p.click("do", "id", fmt.Sprint(id), "seed", fmt.Sprint(rapid.IntRange(0, 40).Draw(rt, "seed")), "what", what)
-					asked[ref] = id
+					asked[ref], gone[id] = id, p.gone
 				},
 				"link": func(rt *rapid.T) {
 					synctest.Wait()

@@ -66,6 +66,7 @@ type session struct {
 	name     string           // of the browser's session
 	joined   *wire.JoinValues // of the last join
 	moves    int              // from one URL to the next without a frame
+	views    uint64           // how many views the browser was told to go to since it has joined
 
 	// What the browser is to be told.
 	pending  bool   // a mount, for mountRef
@@ -360,7 +361,7 @@ func (s *session) join(m *wire.Message) {
 	}
 	s.drop()
 	s.unmount()
-	s.title, s.url, s.last = "", "", nil
+	s.title, s.url, s.last, s.views = "", "", nil, 0
 	p, pattern, r, err := s.site.resolve(s.request, m.URL)
 	if err != nil {
 		s.gone(s.leaveFor(m.URL, flash))
@@ -374,6 +375,10 @@ var handled = json.RawMessage("1")
 
 func (s *session) event(m *wire.Message) {
 	s.acks = append(s.acks, m.Ref)
+	if m.View != s.views || s.pending && s.goesOn() {
+		s.site.log.Debug("live: an event came for a view that is gone", slog.String("pattern", s.c.pattern), slog.String("event", m.Name))
+		return
+	}
 	in := input{event: m.Name, kind: m.Type, form: m.Values, payload: m.Payload}
 	if in.kind == "hook" {
 		s.c.hook = m.Ref
@@ -439,6 +444,9 @@ func (s *session) ran() {
 		s.askHolds()
 	}
 }
+
+// goesOn reports whether the mount that the browser is to be told of is that of another view for it, and not the same one again.
+func (s *session) goesOn() bool { return !s.isJoin && (s.mountRef != 0 || s.url != "") }
 
 func (s *session) askHolds() {
 	if err := s.c.askHolds(time.Now()); err != nil {
@@ -685,6 +693,9 @@ func (s *session) frames(now time.Time) (batch []outgoing, err error) {
 			for _, f := range s.c.follows {
 				f.ready = true
 			}
+		}
+		if s.pending && s.goesOn() {
+			s.views++
 		}
 		s.fill(&body)
 		acks := append(s.acks, s.beats...)

@@ -56,6 +56,8 @@ type tab struct {
 
 	client  render.Client
 	mounts  int
+	joined  uint64 // the ref of the last join
+	gone    int    // the views that were gone to since
 	acks    []uint64
 	title   string
 	url     string
@@ -96,7 +98,7 @@ func open(t testing.TB, site *Site, path string, buffer int) *tab {
 }
 
 func (p *tab) connect(conn *wiretest.Conn, as wire.Conn) {
-	p.conn, p.done = conn, make(chan struct{})
+	p.conn, p.done, p.gone = conn, make(chan struct{}), 0
 	p.t.Cleanup(func() { conn.Close(1000, "") })
 	if as == nil {
 		as = conn
@@ -124,6 +126,9 @@ func join(t testing.TB, site *Site, path string) *tab {
 func (p *tab) say(format string, args ...any) uint64 {
 	p.t.Helper()
 	p.ref++
+	if strings.HasPrefix(format, `"j"`) {
+		p.joined = uint64(p.ref)
+	}
 	require.NoError(p.t, p.conn.Send(fmt.Sprintf("[%d,", p.ref)+format+"]", args...))
 	return uint64(p.ref)
 }
@@ -131,6 +136,14 @@ func (p *tab) say(format string, args ...any) uint64 {
 func (p *tab) join(joins int) uint64 {
 	p.t.Helper()
 	return p.say(`"j",{"t":%q,"u":%q,"n":%d}`, p.token, p.path, joins)
+}
+
+// view is what an event says of the view that it is for.
+func (p *tab) view() string {
+	if p.gone == 0 {
+		return ""
+	}
+	return fmt.Sprintf(",%d", p.gone)
 }
 
 // click sends an event with values that alternate between name and value.
@@ -143,12 +156,12 @@ func (p *tab) click(event string, values ...string) uint64 {
 		}
 		fmt.Fprintf(&b, "%q:%q", values[i], values[i+1])
 	}
-	return p.say(`"e",%q,"click",{%s}`, event, b.String())
+	return p.say(`"e",%q,"click",{%s}%s`, event, b.String(), p.view())
 }
 
 func (p *tab) submit(event string, values url.Values) uint64 {
 	p.t.Helper()
-	return p.say(`"e",%q,"submit",%q`, event, values.Encode())
+	return p.say(`"e",%q,"submit",%q%s`, event, values.Encode(), p.view())
 }
 
 // drain waits until the server has nothing more to do and takes all frames. It works in a bubble only.
@@ -193,6 +206,12 @@ func (p *tab) take(raw []byte) wiretest.Frame {
 	}
 	if f.Kind == "j" {
 		p.mounts++
+		switch {
+		case f.Ref == p.joined:
+			p.gone = 0
+		case f.Ref != 0 || b.URL != "":
+			p.gone++
+		}
 		if f.Ref != 0 {
 			p.acks = append(p.acks, f.Ref)
 		}
@@ -807,6 +826,40 @@ func TestMessagesOfThePageOverHTTPAreThereWhenItConnectsAtFirst(t *testing.T) {
 		p.join(0)
 		p.drain()
 		require.Equal(t, "a  x saved", p.html(), "what was not seen goes on to where the page leads")
+		p.close()
+	})
+}
+
+// An event that was on its way when the page went to another view must not do anything there.
+func TestAnEventForAViewThatIsGoneDoesNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		site := quietSite(t, nil)
+		deleted := []string{}
+		newView := func(name string) *View[struct{}] {
+			v := &View[struct{}]{Template: parse(`<i>` + name + `</i>`)}
+			On(v, "delete", func(ctx *Ctx, _ *struct{}, _ struct{}) error {
+				deleted = append(deleted, name)
+				ctx.Navigate("/list")
+				return nil
+			})
+			return v
+		}
+		Handle(site, "/item", newView("item"))
+		Handle(site, "/list", newView("list"))
+		p := join(t, site, "/item")
+		// A double click: both are for the item.
+		first, second := p.click("delete"), p.click("delete")
+		p.drain()
+		require.Equal(t, []string{"item"}, deleted)
+		require.Subset(t, p.acks, []uint64{first, second})
+		require.Equal(t, "<i>list</i>", p.html())
+		p.click("delete")
+		p.drain()
+		require.Equal(t, []string{"item", "list"}, deleted, "the same view anew is another one, too")
+		p.say(`"e","delete","click",{},7`)
+		p.drain()
+		require.Len(t, deleted, 2)
 		p.close()
 	})
 }

@@ -18,6 +18,7 @@ type told struct {
 	open     []int                   // refs that are not acknowledged yet
 	replies  map[int]json.RawMessage // by ref
 	mounted  int                     // how many views
+	gone     int                     // to how many other views the page has gone
 	view     *render.Client          // nil before the first mount
 	regions  map[string]*region
 	title    *string
@@ -229,6 +230,7 @@ func (p *Page) takeMount(parts []json.RawMessage) error {
 		p.renewed = true
 	} else {
 		p.anew, p.renewed = true, false
+		p.gone++
 	}
 	if ref != 0 {
 		return p.ack(ref)

@@ -210,6 +210,9 @@ func (p *Page) say(kind string, args ...any) int {
 	p.t.Helper()
 	p.mu.Lock()
 	c := p.conn
+	if kind == "e" && p.gone > 0 {
+		args = append(args, p.gone)
+	}
 	p.mu.Unlock()
 	switch {
 	case p.dom.live == nil:

@@ -3,7 +3,7 @@
 import { changes, isResetting, isUsed, reset, unuse, use, values } from "./forms";
 import { lock, locks } from "./locks";
 import { all, attr, idOf, isPlain, root } from "./page";
-import { hasJoined, isConnected, send, wait } from "./socket";
+import { hasJoined, isConnected, send, views, wait } from "./socket";
 
 type Timer = { timer: ReturnType<typeof setTimeout>; run?: (() => void) | 0 };
 
@@ -12,7 +12,7 @@ const timers = new WeakMap<Element, Record<string, Timer>>();
 
 /** Sends an event of el, which is locked until the server has answered, or of no element. Returns as send does. */
 export const push = (el: Element | null, name: string, kind: string, value: unknown, cause?: Element | null) => {
-  const ref = send("e", name, kind, value);
+  const ref = send("e", name, kind, value, ...(views.value ? [views.value] : []));
   if (ref && el) lock(el, ref, kind, cause);
   return ref;
 };

@@ -12,6 +12,9 @@ export const params: { value: any } = { value: {} };
 /** The position that the client was told last. */
 export const position: { value?: string } = {};
 
+/** How many views the page has gone to since it has joined: an event is for the view that is shown. */
+export const views = { value: 0 };
+
 let receive: (message: any[]) => void;
 let ws: WebSocket | undefined;
 let ref = 0;
@@ -84,7 +87,7 @@ const join = () => {
 export const welcome = () => {
   if (joined) return 0;
   joined = Date.now();
-  stale = 0;
+  stale = views.value = 0;
   kept("reloads", 0);
   clearTimeout(down);
   down = 0;

@@ -5,7 +5,7 @@ import { callAll, settle } from "./hooks";
 import { unlock } from "./locks";
 import { all, attr, emit, root } from "./page";
 import { followed, go, scroll, turn } from "./history";
-import { bye, leave, position, refresh, send, settleRef, welcome } from "./socket";
+import { bye, leave, position, refresh, send, settleRef, views, welcome } from "./socket";
 import { catchUp, type Frame, newTree } from "./tree";
 
 interface Body {
@@ -72,6 +72,7 @@ const mounted = (ref: number, body: Body) => {
   // Only who goes to another view leaves behind what was typed: by a link, or because the server says so.
   const anew = !joins && (ref > 0 || !!body.u);
   if (anew) {
+    views.value++;
     unlock();
     if (!ref) turn();
   }

@@ -187,3 +187,24 @@ test("where the server sends the page is an entry of the history, but not where 
   page.say("j", 0, { d: { d: ["", "third"], s: [body(0, text)] }, u: ["/third", 1] });
   assert.equal(page.window.history.length, length + 1);
 });
+
+test("an event says to how many views the page has gone", () => {
+  const button = `<button id="b" live-click="x"></button><a id="n" href="/other" live-navigate>n</a>`;
+  const page = open().join([body(0, button)], []);
+  page.click("#b");
+  page.say(2);
+  page.click("#n");
+  page.say("j", 3, { d: { d: [], s: [body(0, button)] } });
+  page.click("#b");
+  page.say("j", 0, { d: { d: [], s: [body(0, button)] }, u: ["/third", 0] });
+  page.click("#b");
+  page.say("j", 0, { d: { d: [], s: [body(0, button)] } });
+  page.click("#b");
+  assert.deepEqual(page.heard.filter((f) => f[1] === "e").map((f) => f[5]), [undefined, 1, 2, 2]);
+  page.drop();
+  page.clock.tick(1000);
+  page.join([body(0, button)], []);
+  page.heard;
+  page.click("#b");
+  assert.deepEqual(page.heard.filter((f) => f[1] === "e").map((f) => f[5]), [undefined], "since it has joined");
+});

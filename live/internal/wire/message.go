@@ -19,6 +19,7 @@ type Message struct {
 	URL     string          // of a [Join], a [Patch] or a [Navigate]
 	Values  url.Values      // of an [Event], but of a hook
 	Payload json.RawMessage // of the [Event] of a hook
+	View    uint64          // of an [Event]: how many views the page had gone to by then
 	Join    *JoinValues     // of a [Join]
 }
 
@@ -90,6 +91,10 @@ func Decode(frame []byte) (m Message, err error) {
 		m.Type = s.string()
 		s.expect(',')
 		s.event(&m)
+		if s.peek() == ',' {
+			s.expect(',')
+			m.View = s.number(MaxRef)
+		}
 	case Patch, Navigate:
 		s.expect(',')
 		m.URL = s.string()

@@ -224,3 +224,21 @@ func BenchmarkDecode(b *testing.B) {
 		}
 	}
 }
+
+func TestAnEventMaySayWhichViewItIsFor(t *testing.T) {
+	t.Parallel()
+	for frame, want := range map[string]uint64{
+		`[1,"e","x","click",{}]`:         0,
+		`[1,"e","x","click",{},3]`:       3,
+		`[1,"e","x","hook",[1,2] , 12 ]`: 12,
+		`[1,"e","x","submit","a=b",1]`:   1,
+	} {
+		m, err := wire.Decode([]byte(frame))
+		require.NoError(t, err, frame)
+		require.Equal(t, want, m.View, frame)
+	}
+	for _, frame := range []string{`[1,"e","x","click",{},]`, `[1,"e","x","click",{},-1]`, `[1,"e","x","click",{},"1"]`, `[1,"e","x","click",{},1,1]`, `[1,"h",1]`} {
+		_, err := wire.Decode([]byte(frame))
+		require.ErrorIs(t, err, wire.ErrMessage, frame)
+	}
+}
