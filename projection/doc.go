@@ -27,10 +27,17 @@
 // A handler that returns an error or panics fails its event, and so does an event
 // that cannot be decoded. [Projection.OnError] decides what then happens: [Retry]
 // with growing pauses (the default: a projection that lags is better than one that
-// lies), [RetryAfter], [Skip], or [Stop], which ends that projection and no
+// lies), [RetryAfter], [Skip], [Park], or [Stop], which ends that projection and no
 // other. The events before a failing one are committed before it is tried again,
 // so it holds up only those that come after it. A target that cannot be reached
 // is nobody's event's fault and is always tried again.
+//
+// [Park] moves the event to the dead letters of its key, with those of the key that come
+// later, and everything else flows. [Group.Parked] lists the keys, [Group.Retry]
+// handles what is parked, in order, [Group.Discard] gives it up. Parked events count
+// exactly once like all others, with several processes, crashes and resets: the
+// order of the writes is at the top of park.go. A model that starts over tries parked
+// and discarded events anew, each in its place.
 //
 // # Reading your writes
 //

@@ -31,6 +31,7 @@ const (
 	retryAfter
 	skip
 	stop
+	park
 )
 
 // maxPause bounds the time between two attempts that Retry makes.
@@ -51,6 +52,25 @@ func Skip() Action { return Action{kind: skip} }
 // Stop ends the projection, and no other, in front of the event. Group.Status
 // says so, Group.Wait returns a *StoppedError, and Group.Resume starts again with the event.
 func Stop() Action { return Action{kind: stop} }
+
+// Park leaves out the event and those that follow it with the same key, see
+// Projection.Key, and goes on with all others. They are kept as dead letters until
+// Group.Retry has handled them, in order, or Group.Discard gives them up; nothing is
+// lost or counted twice, whatever fails meanwhile. Where 1,000 keys are parked already,
+// the event is retried instead: when everything fails, it is not the events' fault. So
+// is one at a position of 2^48 or more.
+func Park() Action { return Action{kind: park} }
+
+// ParkAfter returns an OnError that retries an event as Retry does until it has failed
+// the given number of times, and then parks it.
+func ParkAfter(attempts int) func(Failure) Action {
+	return func(f Failure) Action {
+		if f.Attempt < attempts {
+			return Retry(f)
+		}
+		return Park()
+	}
+}
 
 func (a Action) pause(attempt int) time.Duration {
 	if a.kind == retry {

@@ -58,6 +58,8 @@ type Task struct {
 	// Reset starts over from position 0. It is called while Run does not run.
 	// Nil means that the task cannot be reset.
 	Reset func(ctx context.Context) error
+
+	lane lane // nil if the task parks nothing
 }
 
 // A member is a task of a group. The group's lock guards it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,7 +26,9 @@ type Memory[M any] struct {
 	mu    sync.RWMutex
 	model M
 	at    eventstore.Position
-	name  string // of the one projection
+	name  string                         // of the one projection
+	cells map[string]eventstore.Position // of names below it
+	box   memoryLetters
 }
 
 // View calls fn with the model and the position it stands at: it reflects every
@@ -34,7 +37,7 @@ type Memory[M any] struct {
 func (m *Memory[M]) View(fn func(model *M, at eventstore.Position)) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	fn(&m.model, m.at)
+	fn(&m.model, positionOf(m.at))
 }
 
 // Load implements Target.
@@ -43,6 +46,9 @@ func (m *Memory[M]) Load(_ context.Context, name string) (eventstore.Position, e
 	defer m.mu.Unlock()
 	if err := m.claim(name); err != nil {
 		return 0, err
+	}
+	if name != m.name {
+		return m.cells[name], nil
 	}
 	return m.at, nil
 }
@@ -54,7 +60,11 @@ func (m *Memory[M]) Update(_ context.Context, name string, from, to eventstore.P
 	if err := m.claim(name); err != nil {
 		return err
 	}
-	if m.at != from {
+	at := m.at
+	if name != m.name {
+		at = m.cells[name]
+	}
+	if at != from {
 		return ErrMoved
 	}
 	undo, done := m.save(), false
@@ -66,7 +76,15 @@ func (m *Memory[M]) Update(_ context.Context, name string, from, to eventstore.P
 	if err := fn(&m.model); err != nil {
 		return err
 	}
-	m.at, done = to, true
+	done = true
+	if name == m.name {
+		m.at = to
+		return nil
+	}
+	if m.cells == nil {
+		m.cells = map[string]eventstore.Position{}
+	}
+	m.cells[name] = to
 	return nil
 }
 
@@ -83,8 +101,12 @@ func (m *Memory[M]) Reset(_ context.Context, name string) error {
 
 func (m *Memory[M]) drop() {
 	var zero M
-	m.model, m.at = zero, 0
+	m.model, m.at, m.cells = zero, 0, nil
 }
+
+// letters returns where the dead letters of the model are kept. They are no more than
+// the model is: those of an earlier life count no longer.
+func (m *Memory[M]) letters() letterbox { return &m.box }
 
 // save returns what brings back the model as it is now.
 func (m *Memory[M]) save() (undo func()) {
@@ -106,6 +128,9 @@ func (m *Memory[M]) claim(name string) error {
 		m.name = name
 	case name:
 	default:
+		if strings.HasPrefix(name, m.name+"/") {
+			return nil
+		}
 		return fmt.Errorf("projection: %s: the Memory belongs to the projection %s", name, m.name)
 	}
 	return nil

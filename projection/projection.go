@@ -29,6 +29,13 @@ type Projection[T any] struct {
 	// Types must be empty: they are filled in from Handlers.
 	Filter eventstore.Filter
 
+	// Key returns what an event belongs to, for those things that go by key: when an event
+	// is parked, so are later ones with its key. Nil means the event's stream. It must be
+	// the same for ever, and for all parts that an upcast made of one event; Data is
+	// nil where an event could not be decoded. An empty key, or a panic, means the
+	// stream. It is called from one goroutine at a time.
+	Key func(r *eventstore.Recorded) string
+
 	// OnError decides what to do about an event that could not be handled. Nil
 	// means the Group's OnError, and if that is nil too, Retry. It is called
 	// from one goroutine at a time; if it panics, the event is retried.
@@ -118,24 +125,28 @@ func (p *Projection[T]) Task(g *Group) (Task, error) {
 	if onError == nil {
 		onError = Retry
 	}
+	newWorker := func() *worker[T] {
+		w := &worker[T]{
+			name: p.Name, base: p.Name, by: p.Key, target: p.Target, handlers: handlers, filter: filter, onError: onError,
+			g: g, m: g.member(p.Name), limit: limitOf(p.Target), log: g.logger().With("projection", p.Name),
+			trials: map[eventKey]*trial{}, skipped: map[eventKey]struct{}{},
+		}
+		w.desk = w.newDesk(false)
+		return w
+	}
 	return Task{
 		Name: p.Name,
-		Run: func(ctx context.Context) error {
-			w := &worker[T]{
-				name: p.Name, target: p.Target, handlers: handlers, filter: filter, onError: onError,
-				g: g, m: g.member(p.Name), limit: limitOf(p.Target), log: g.logger().With("projection", p.Name),
-				trials: map[eventKey]*trial{}, skipped: map[eventKey]struct{}{},
-			}
-			return w.run(ctx)
-		},
+		Run:  func(ctx context.Context) error { return newWorker().run(ctx) },
 		Load: func(ctx context.Context) (at eventstore.Position, err error) {
 			defer recovered(&err)
-			return p.Target.Load(ctx, p.Name)
+			at, err = p.Target.Load(ctx, p.Name)
+			return positionOf(at), err
 		},
 		Reset: func(ctx context.Context) (err error) {
 			defer recovered(&err)
 			return p.Target.Reset(ctx, p.Name)
 		},
+		lane: workshop[T](newWorker),
 	}, nil
 }
 

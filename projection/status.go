@@ -38,6 +38,9 @@ type Status struct {
 	Handled, Skipped uint64
 	Rate             float64
 
+	// Parked is how many keys have events that are parked; see Group.Parked.
+	Parked int
+
 	// LastError is why the projection does not get on, or was stopped; nil as
 	// soon as it gets on.
 	LastError error
@@ -85,6 +88,17 @@ func (g *Group) status(ctx context.Context, m *member) (Status, error) {
 			s.LastError = err
 		} else {
 			s.Position = at
+		}
+	}
+	if m.task.lane != nil {
+		keys, err := m.task.lane.parked(ctx)
+		if err != nil && s.LastError == nil {
+			s.LastError = err
+		}
+		for _, k := range keys {
+			if k.open && k.live {
+				s.Parked++
+			}
 		}
 	}
 	head, err := g.Store.Head(ctx)

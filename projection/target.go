@@ -11,6 +11,9 @@ import (
 // handlers write through: a transaction, or a pointer to a struct. Methods are
 // safe for concurrent use, also by several projections with different names,
 // unless the target says otherwise.
+//
+// A projection that parks events, or has partitions, moves more than one position: those
+// of names that begin with its own and a slash. Positions are below 1<<63.
 type Target[T any] interface {
 	// Load returns the position reached by the named projection, 0 if it has
 	// never run.
@@ -23,7 +26,8 @@ type Target[T any] interface {
 	// fn may be called more than once if what it did before was undone.
 	Update(ctx context.Context, name string, from, to eventstore.Position, fn func(T) error) error
 
-	// Reset empties the read model of the named projection and sets its position to 0.
+	// Reset empties the read model of the named projection and sets its position to 0,
+	// and forgets those of names that begin with it and a slash.
 	Reset(ctx context.Context, name string) error
 }
 

@@ -36,7 +36,10 @@ const (
 
 // A worker runs a projection once, from start to end. Only its own goroutine uses it.
 type worker[T any] struct {
-	name     string
+	name     string // of its position
+	base     string // of the projection
+	by       func(*eventstore.Recorded) string
+	desk     *desk
 	target   Target[T]
 	handlers map[reflect.Type]Handler[T]
 	filter   eventstore.Filter
@@ -45,6 +48,7 @@ type worker[T any] struct {
 	m        *member
 	log      *slog.Logger
 
+	life    uint64              // of the model; 0 if nothing was parked in it
 	durable eventstore.Position // in the target
 	at      eventstore.Position // handled; beyond durable only filtered events lie
 	since   time.Time           // when at left durable
@@ -84,17 +88,21 @@ func (e *stopError) Unwrap() error { return e.err }
 
 // run handles events until ctx ends.
 func (w *worker[T]) run(ctx context.Context) error {
-	from, err := w.load(ctx)
+	var from eventstore.Position
+	var err error
 	for err == nil {
+		if from, err = w.resume(ctx); err != nil {
+			break
+		}
 		err = w.follow(ctx, from)
 		var stopped *stopError
 		switch {
 		case errors.As(err, &stopped): // with whatever error
 			return err
 		case errors.Is(err, errAgain):
-			from, err = w.load(ctx)
+			err = nil
 		case errors.Is(err, ErrMoved):
-			from, err = w.evade(ctx)
+			_, err = w.evade(ctx)
 		}
 	}
 	if ctx.Err() != nil {
@@ -267,6 +275,10 @@ func (w *worker[T]) due(r *eventstore.Recorded) bool {
 // position to to.
 func (w *worker[T]) handle(ctx context.Context, events []*eventstore.Recorded, to eventstore.Position) error {
 	faults, alone := 0, false
+	events, err := w.divert(ctx, events)
+	if err != nil {
+		return err
+	}
 	for w.durable < to {
 		if i, t := w.held(events); t != nil {
 			// What comes before it need not wait with it.
@@ -314,10 +326,34 @@ func (w *worker[T]) handle(ctx context.Context, events []*eventstore.Recorded, t
 			// It may have failed because everything ends. It will be met again.
 			return ctx.Err()
 		}
-		if w.decide(ctx, failed, err) {
+		switch action := w.decide(ctx, failed, err); {
+		case action == park:
+			i := start(events, slices.Index(events, failed))
+			// What comes before it need not wait with it, nor be undone again.
+			if i > 0 {
+				if err := w.handle(ctx, events[:i], events[i-1].Position); err != nil {
+					return err
+				}
+			}
+			if events, err = w.divert(ctx, events[i:]); err != nil {
+				return err
+			}
+			if len(events) == 0 || events[0].Position != failed.Position {
+				continue // it went behind another of its key, just now
+			}
+			t := w.trials[key(failed)]
+			if err := w.park(ctx, failed, w.keyOf(events[0]), t.err, t.attempts); err != nil {
+				return err
+			}
+			if events, err = w.divert(ctx, events[whole(events, 1):]); err != nil {
+				return err
+			}
+		case action == skip:
 			events = slices.DeleteFunc(slices.Clone(events), func(r *eventstore.Recorded) bool { return !w.due(r) })
-		} else if at, err := w.m.task.Load(ctx); err == nil && at < w.durable {
-			return ErrMoved // the target starts over, and must not wait for that
+		default:
+			if at, err := w.m.task.Load(ctx); err == nil && at < w.durable {
+				return ErrMoved // the target starts over, and must not wait for that
+			}
 		}
 	}
 	return nil
@@ -380,7 +416,7 @@ func (w *worker[T]) update(ctx context.Context, events []*eventstore.Recorded, t
 			return r, false, r.Err
 		}
 	}
-	ctx = w.g.inHandler(context.WithoutCancel(ctx), w.name)
+	ctx = w.g.inHandler(context.WithoutCancel(ctx), w.base)
 	ctx = w.g.Trace.batchStart(ctx, BatchInfo{w.name, len(events), w.durable, to})
 	var cause error
 	var took time.Duration
@@ -417,19 +453,19 @@ func (w *worker[T]) update(ctx context.Context, events []*eventstore.Recorded, t
 
 func (w *worker[T]) commit(ctx context.Context, to eventstore.Position, fn func(T) error) (err error) {
 	defer recovered(&err)
-	return w.target.Update(ctx, w.name, w.durable, to, fn)
+	return w.target.Update(ctx, w.name, placeOf(w.life, w.durable), placeOf(w.life, to), fn)
 }
 
 func (w *worker[T]) call(ctx context.Context, tx T, r *eventstore.Recorded) (err error) {
-	ctx = w.g.Trace.handleStart(eventstore.NewContext(ctx, r), w.name, r)
+	ctx = w.g.Trace.handleStart(eventstore.NewContext(ctx, r), w.base, r)
 	defer func() { w.g.Trace.handleEnd(ctx, err) }()
 	defer recovered(&err)
 	return w.handlers[reflect.TypeOf(r.Data)].handle(ctx, tx, r)
 }
 
 // decide asks what to do about an event that failed, notes it, and reports whether the
-// event is left out.
-func (w *worker[T]) decide(ctx context.Context, r *eventstore.Recorded, err error) (skipped bool) {
+// event is left out: skip, or park, which is still to be done.
+func (w *worker[T]) decide(ctx context.Context, r *eventstore.Recorded, err error) actionKind {
 	t := w.trials[key(r)]
 	if t == nil {
 		t = &trial{}
@@ -437,12 +473,19 @@ func (w *worker[T]) decide(ctx context.Context, r *eventstore.Recorded, err erro
 	}
 	t.event, t.err = r, err
 	t.attempts++
-	switch action := w.ask(ctx, Failure{w.name, r, err, t.attempts}); action.kind {
+	f := Failure{w.base, r, err, t.attempts}
+	action := w.ask(ctx, f)
+	if action.kind == park && (w.desk.parkedKeys() >= maxParked || r.Position >= 1<<lifeBit) {
+		action = Retry(f)
+	}
+	switch action.kind {
+	case park:
+		return park
 	case skip:
 		w.log.WarnContext(ctx, "projection skipped an event", because(about(r), err)...)
 		w.skipped[key(r)] = struct{}{}
 		w.g.skip(w.m)
-		return true
+		return skip
 	case stop:
 		t.stop = true
 	default:
@@ -450,7 +493,7 @@ func (w *worker[T]) decide(ctx context.Context, r *eventstore.Recorded, err erro
 		t.until = time.Now().Add(d)
 		w.trouble(ctx, err, d, about(r)...)
 	}
-	return false
+	return retry
 }
 
 func (w *worker[T]) ask(ctx context.Context, f Failure) (action Action) {
@@ -517,7 +560,7 @@ func (w *worker[T]) last(ctx context.Context, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWrite)
 	defer cancel()
 	from, to := w.durable, w.at
-	ctx = w.g.inHandler(ctx, w.name)
+	ctx = w.g.inHandler(ctx, w.base)
 	if werr := w.commit(ctx, to, func(T) error { return nil }); werr != nil {
 		w.log.WarnContext(ctx, "projection ended without writing its position", "from", from, "to", to, "err", werr)
 	} else {
