@@ -82,6 +82,7 @@ func TestWhatBecomesOfACommandThatFails(t *testing.T) {
 				l.happen(Began{"1", []string{"a", "b", "c"}}, Began{"2", []string{"other"}})
 				require.Contains(t, w.did(), "other", "nobody else waits")
 				time.Sleep(tt.takes)
+				synctest.Wait()
 				if tt.takes > time.Second {
 					time.Sleep(time.Minute)
 				} else {
@@ -124,6 +125,7 @@ func TestAFailureTellsEverything(t *testing.T) {
 		w.fail("b", true, fmt.Errorf("b: %w", errRefused), errRefused)
 		l.happen(Began{"1", []string{"a", "b", "c"}})
 		time.Sleep(time.Second)
+		synctest.Wait()
 		require.Len(t, got, 2)
 		for i, f := range got {
 			require.Equal(t, "job", f.Process)
@@ -203,6 +205,7 @@ func TestRefusalsThatWereRecordedAreNotAskedAgain(t *testing.T) {
 				require.NoError(t, l.stop()) // in the middle of it
 				l.run()
 				time.Sleep(time.Minute)
+				synctest.Wait()
 				want := map[string][]string{"route": {"a", "x", "z"}, "instead": {"a", "x", "z"}, "skip": {"a", "c", "z"}, "discard": {"a", "z"}}[by]
 				require.Equal(t, want, w.did())
 				n := 0
@@ -341,6 +344,7 @@ func TestACommandThatTakesTooLongFails(t *testing.T) {
 		l.happen(Began{"1", []string{"slow"}}, Began{"2", []string{"quick"}})
 		require.Equal(t, []string{"quick"}, w.did(), "a slow one holds up nobody else")
 		time.Sleep(2 * time.Minute)
+		synctest.Wait()
 		require.Equal(t, []string{"quick", "slow"}, w.did())
 	})
 }

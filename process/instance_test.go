@@ -57,6 +57,7 @@ func TestCommandsContinueTheConversationWithAKey(t *testing.T) {
 		w.fail("b", false, errBroken)
 		l.happen(Began{"1", []string{"a", "b"}})
 		time.Sleep(time.Second)
+		synctest.Wait()
 		var r *eventstore.Recorded
 		for e, err := range l.store.ReadStream(t.Context(), "source-1", 0) {
 			require.NoError(t, err)
@@ -97,6 +98,7 @@ func TestHandlersMayKnowWhenItHappened(t *testing.T) {
 		began := time.Now()
 		l.happen(Began{"1", nil})
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		l.happen(Met{[]string{"1"}}, Ended{"1"})
 		require.Len(t, times, 3)
 		for i, want := range []time.Duration{0, time.Hour, time.Hour} {
@@ -129,7 +131,7 @@ func TestAnInstanceThatIsStuckHoldsUpNobodyAndGoesOnInOrder(t *testing.T) {
 				l := job(t, jobs(), w)
 				w.fail("b", true, errRefused)
 				l.happen(Began{"2", []string{"other"}}, Began{"1", []string{"a"}}, Went{"1", "b"}, Went{"1", "c"}, Met{[]string{"1", "2"}}, Ended{"3"})
-				require.Equal(t, []string{"other", "a"}, w.did())
+				require.ElementsMatch(t, []string{"other", "a"}, w.did())
 				require.JSONEq(t, `{"Log":["began","met"]}`, string(l.read("2").State))
 				in := l.read("1")
 				require.Equal(t, process.Stuck, in.Status)
@@ -208,6 +210,7 @@ func TestAnEventThatFailsForOneOfSeveralDoesNotHoldUpTheOthers(t *testing.T) {
 		require.Equal(t, process.Stuck, l.read("1").Status)
 		require.False(t, l.read("1").Again.IsZero())
 		time.Sleep(time.Second)
+		synctest.Wait()
 		require.Equal(t, []string{"x", "c", "b", "d"}, w.did(), "and 1 by itself")
 		require.JSONEq(t, `{"Log":["began","met","went d"]}`, string(l.read("1").State))
 
@@ -380,6 +383,7 @@ func TestAProcessIsARunner(t *testing.T) {
 		require.NoError(t, l.group.Reset(t.Context(), "job"))
 		synctest.Wait()
 		time.Sleep(time.Second)
+		synctest.Wait()
 		require.Equal(t, []string{"a", "b", "c"}, w.did(), "every event comes again, and nothing happens again")
 		require.Equal(t, []string{"a", "b", "c"}, w.asked)
 		require.Equal(t, []string{"handled", "handled", "handled"}, l.history("1"))

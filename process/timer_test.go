@@ -45,10 +45,12 @@ func TestTimersFireOnceAtTheirTime(t *testing.T) {
 		synctest.Wait()
 		require.Empty(t, w.did(), "not before")
 		time.Sleep(time.Second)
+		synctest.Wait()
 		require.ElementsMatch(t, []string{"a", "b"}, w.did())
 		require.Empty(t, l.read("1").Timers)
 		require.Equal(t, []string{"handled", "handled", "handled"}, l.history("1"))
 		time.Sleep(2 * time.Hour)
+		synctest.Wait()
 		require.Len(t, w.asked, 2)
 	})
 }
@@ -61,13 +63,16 @@ func TestTimersSurviveRestarts(t *testing.T) {
 		l.happen(Began{"1", []string{"a"}})
 		require.NoError(t, l.stop())
 		time.Sleep(2 * time.Hour)
+		synctest.Wait()
 		require.Empty(t, w.did())
 		l.run()
 		time.Sleep(time.Second)
+		synctest.Wait()
 		require.Equal(t, []string{"a"}, w.did(), "what came due meanwhile is sent at once")
 		require.NoError(t, l.stop())
 		l.run()
 		time.Sleep(time.Second)
+		synctest.Wait()
 		require.Equal(t, []string{"a"}, w.asked)
 	})
 }
@@ -80,6 +85,7 @@ func TestTimersAreTakenBack(t *testing.T) {
 		l.happen(Began{"1", []string{"a", "b"}}, Began{"2", []string{"c"}}, Began{"3", []string{"a"}})
 		l.happen(Went{"1", "a"}, Ended{"2"})
 		time.Sleep(time.Hour / 2)
+		synctest.Wait()
 		l.happen(Went{"3", "again"})
 		time.Sleep(time.Hour/2 + time.Second)
 		synctest.Wait()
@@ -168,6 +174,7 @@ func TestTimersOfSeveralNodesFireOnce(t *testing.T) {
 		a := begin(t, shared{d.(everything)}, nodes)
 		b := begin(t, shared{d.(everything)}, nodes)
 		time.Sleep(10 * time.Second) // to share the work
+		synctest.Wait()
 		var want []string
 		for _, id := range []string{"1", "2", "3", "4", "5", "6", "7", "8", "9"} {
 			a.happen(Began{id, []string{id}})

@@ -284,6 +284,7 @@ func TestWhatBecomesOfACommandThatFails(t *testing.T) {
 				n.stop()
 				n.run()
 				time.Sleep(time.Hour)
+				synctest.Wait()
 				calls := 0
 				for _, e := range s.got {
 					require.Equal(t, s.got[0].Key == e.Key, e.Command == s.got[0].Command)
@@ -312,13 +313,16 @@ func TestTimersSurviveRestartsAndNodes(t *testing.T) {
 		b.stop()
 		require.Len(t, s.of(), 11)
 		time.Sleep(5 * time.Minute)
+		synctest.Wait()
 		require.Len(t, s.of(), 11, "nobody is there")
 		a.run()
 		began := time.Now()
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		require.Len(t, s.of(), 16)
 		require.LessOrEqual(t, s.times[15].Sub(began), 2*time.Second, "who ends in peace leaves the lease")
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		require.Len(t, s.of(), 20)
 		a.stop()
 	})
@@ -430,6 +434,7 @@ func TestTheStreamStaysShortAndNothingIsLost(t *testing.T) {
 					}
 					if i%80 == 0 {
 						time.Sleep(time.Second)
+						synctest.Wait()
 						require.NoError(t, command.CancelScheduled(t.Context(), &n.router, fmt.Sprintf("late%d", i/80)))
 						want--
 					}
