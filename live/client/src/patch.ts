@@ -98,6 +98,8 @@ const beforeNodeMorphed = (before: Node, after: Node) => {
     attributes(old, neu, (name) => name !== "value");
     return false;
   }
+  // A range keeps a new value within the limits that it has.
+  attributes(old, neu, (name) => /^(min|max|step)$/.test(name));
   // What the user typed or chose stays until the server renders something else than before.
   if (old.type !== "file")
     for (const name of ["Value", "Checked", "Selected"] as const) {

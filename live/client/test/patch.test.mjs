@@ -181,3 +181,11 @@ test("elements with an id move between parents and keep their state", () => {
   assert.equal(page.$("section input"), input);
   assert.equal(input.value, "kept");
 });
+
+test("a range takes a value beyond the limits that it had", () => {
+  const page = open().join([body(0, `<input id="r" type="range" min="1" max="{{0}}" value="{{1}}">`)], ["6", "6"]);
+  page.say(0, { d: [0, "7", 1, "7"] });
+  assert.equal(page.$("#r").value, "7");
+  page.say(0, { d: [0, "3", 1, "2"] });
+  assert.equal(page.$("#r").value, "2");
+});
