@@ -84,6 +84,11 @@ func TestExchangeIsSomethingToLookAt(t *testing.T) {
 	tab.WaitFor("#asks .row:nth-child(10)")
 	tab.WaitFor("#chart canvas")
 	tab.Wait("document.querySelectorAll('#tape .row, #tape tr, #tape li, .trades .row').length > 10 || document.querySelector('#last').textContent.length > 3")
+	if os.Getenv("LEVADA_SCREENSHOTS") != "" {
+		for _, ms := range []string{"15000", "30000", "45000"} { // for a chart with something on it
+			tab.Wait("performance.now() > " + ms)
+		}
+	}
 	pictures(t, tab, "exchange")
 }
 
