@@ -67,6 +67,7 @@ func pictures(t *testing.T, tab *browsertest.Tab, name string) {
 			tab.Prefer(scheme)
 			tab.Resize(width, 900)
 			tab.Wait("document.documentElement.scrollWidth <= innerWidth + 1") // nothing sticks out
+			tab.Wait("document.getAnimations().every(a => a.playState != 'running' || a.effect.getTiming().iterations == Infinity)")
 			path := filepath.Join(dir, name+"-"+scheme+"-"+strconv.Itoa(width)+".png")
 			tab.Screenshot(path)
 			info, err := os.Stat(path)
