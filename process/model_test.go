@@ -163,12 +163,12 @@ func (w *town) join() *node {
 	go func() {
 		defer close(ended)
 		_ = n.app.Run(ctx)
+		_ = n.store.Close()
 	}()
-	n.stop = sync.OnceFunc(func() {
+	n.stop = func() {
 		cancel()
 		<-ended
-		_ = n.store.Close()
-	})
+	}
 	w.nodes = append(w.nodes, n)
 	return n
 }
@@ -179,6 +179,8 @@ func (w *town) node(i int) *node {
 	for _, n := range w.nodes {
 		if !n.way.dead.Load() {
 			living = append(living, n)
+		} else {
+			go n.stop()
 		}
 	}
 	if len(living) == 0 {
@@ -344,7 +346,7 @@ func TestMoneyIsConservedWhateverHappens(t *testing.T) {
 				case 1:
 					w.people(s.index, bank.Accept{Transfer: fmt.Sprintf("t%d", s.index)})
 				case 2:
-					if len(w.nodes) < 12 {
+					if len(w.nodes) < 8 {
 						w.join()
 					}
 				case 3: // dies at one of the next writes
@@ -352,8 +354,9 @@ func TestMoneyIsConservedWhateverHappens(t *testing.T) {
 					way.silent = s.index%2 == 0
 					way.writes.Store(int64(1 + s.index/2))
 				case 4: // ends in peace
-					w.node(s.index).stop()
-					w.node(s.index).way.dead.Store(true)
+					n := w.node(s.index)
+					n.stop()
+					n.way.dead.Store(true)
 				case 5:
 					time.Sleep(s.wait)
 				case 6:
@@ -361,7 +364,7 @@ func TestMoneyIsConservedWhateverHappens(t *testing.T) {
 				case 7:
 					w.people(s.index, bank.Open{Account: account(s.index)})
 				case 8:
-					time.Sleep(time.Duration(s.index) * bank.TimeToAccept / 8)
+					time.Sleep(time.Duration(s.index) * bank.TimeToAccept / 16)
 				}
 			}
 			w.mu.Lock()
