@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -60,25 +61,33 @@ type Task struct {
 	Reset func(ctx context.Context) error
 
 	lane lane // nil if the task parks nothing
+
+	replaces string
+	ended    func(ctx context.Context) (mark eventstore.Position, yes bool, err error)
+	freeze   func(ctx context.Context) (mark eventstore.Position, err error) // nil if it cannot be replaced
 }
 
 // A member is a task of a group. The group's lock guards it.
 type member struct {
-	task    Task
-	state   State
-	at      eventstore.Position // handled up to here
-	err     error               // why it does not get on
-	handled uint64
-	skipped uint64
-	rate    rate
-	stop    context.CancelFunc // of the run under way; nil if there is none
-	ended   chan struct{}      // closed when the run under way has ended
-	told    bool               // the run under way was told to end
-	paused  bool
-	resets  int // under way: the task must not run
-	waiters []*waiter
-	calls   []*waiter // of its own handler
-	poller  *waiter   // looks at the durable position for all waiters, where the task does not run here
+	task      Task
+	state     State
+	at        eventstore.Position // handled up to here
+	err       error               // why it does not get on
+	handled   uint64
+	skipped   uint64
+	rate      rate
+	stop      context.CancelFunc // of the run under way; nil if there is none
+	ended     chan struct{}      // closed when the run under way has ended
+	told      bool               // the run under way was told to end
+	paused    bool
+	resets    int // under way: the task must not run
+	waiters   []*waiter
+	calls     []*waiter // of its own handler
+	old       *member   // that it replaces, or is to
+	next      *member   // that replaces it, or is to
+	succeeded bool      // next is the one to read from
+	pace      rate      // of positions
+	poller    *waiter   // looks at the durable position for all waiters, where the task does not run here
 }
 
 // Add adds runners. It reports everything that is wrong with any of them, and
@@ -116,6 +125,17 @@ func (g *Group) Add(rs ...Runner) error {
 			faults = append(faults, fmt.Errorf("projection: two are named %q", t.Name))
 		}
 	}
+	faults = append(faults, g.link(tasks, func(name string) *Task {
+		for i := range tasks {
+			if tasks[i].Name == name {
+				return &tasks[i]
+			}
+		}
+		if m := g.byName[name]; m != nil {
+			return &m.task
+		}
+		return nil
+	}))
 	if err := errors.Join(faults...); err != nil {
 		return err
 	}
@@ -125,6 +145,12 @@ func (g *Group) Add(rs ...Runner) error {
 	for _, t := range tasks {
 		m := &member{task: t, state: StandBy}
 		g.members, g.byName[t.Name] = append(g.members, m), m
+	}
+	for _, t := range tasks {
+		if old := g.byName[t.replaces]; old != nil {
+			m := g.byName[t.Name]
+			m.old, old.next = old, m
+		}
 	}
 	return nil
 }
@@ -200,6 +226,8 @@ func (g *Group) end(m *member, err error) {
 	switch {
 	case errors.As(err, &stopped):
 		g.setState(m, Stopped, stopped.err)
+	case errors.Is(err, errReplaced):
+		g.setState(m, Replaced, nil)
 	case m.told && m.paused:
 		g.setState(m, Paused, nil)
 	case errors.Is(err, eventstore.ErrClosed):
@@ -273,8 +301,15 @@ func (g *Group) Reset(ctx context.Context, name string) error {
 	g.mu.Lock()
 	m.resets++
 	g.mu.Unlock()
-	if err = g.rest(ctx, m); err == nil {
+	var gone bool
+	if err = g.rest(ctx, m); err == nil && m.next != nil {
+		_, gone, err = m.task.ended(ctx)
+	}
+	if err == nil {
 		err = m.task.Reset(ctx)
+	}
+	if err == nil && gone { // it stays replaced
+		_, err = m.task.freeze(ctx)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -335,10 +370,20 @@ func (g *Group) Moved(name string, pos eventstore.Position) {
 }
 
 func (g *Group) moved(m *member, pos eventstore.Position) {
+	if pos > m.at {
+		m.pace.add(time.Now(), int(pos-m.at))
+	}
 	m.at = pos
-	for _, w := range m.waiters {
-		if w.pos <= pos {
-			w.wake()
+	m.wake(pos)
+}
+
+// wake wakes those that wait for m, or for what it replaces, to come to a position up to pos.
+func (m *member) wake(pos eventstore.Position) {
+	for ; m != nil; m = m.old {
+		for _, w := range m.waiters {
+			if w.pos <= pos {
+				w.wake()
+			}
 		}
 	}
 }
@@ -385,9 +430,7 @@ func (g *Group) setState(m *member, s State, err error) {
 		return
 	}
 	m.state = s
-	for _, w := range m.waiters {
-		w.wake()
-	}
+	m.wake(math.MaxUint64)
 }
 
 func (g *Group) member(name string) *member {

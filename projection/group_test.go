@@ -465,7 +465,7 @@ func TestStatusTellsPositionHeadLagAndRate(t *testing.T) {
 		gate <- struct{}{}
 		require.NoError(t, g.Wait(t.Context(), first, "log"))
 		require.Equal(t, projection.Status{
-			Name: "log", State: projection.Running, Position: first, Head: last, Lag: 2, LagTime: time.Second, Handled: 1, Rate: 0.1,
+			Name: "log", State: projection.Running, Position: first, Head: last, Lag: 2, LagTime: time.Second, Handled: 1, Rate: 0.1, ETA: 20 * time.Second,
 		}, status(t, g, "log"))
 		gate <- struct{}{}
 		gate <- struct{}{}

@@ -160,7 +160,7 @@ const (
 	// numbered marks a place that bears the number of a life in its bits from lifeBit on.
 	numbered place = 1 << 61
 	lifeBit        = 48
-	lives          = 1 << (61 - lifeBit)
+	lives          = 1 << (60 - lifeBit)
 )
 
 // placeOf returns a position as it is kept in a life of the model, where 0 is one in
@@ -173,7 +173,7 @@ func placeOf(life uint64, p eventstore.Position) place {
 }
 
 func positionOf(at place) eventstore.Position {
-	at &^= parking
+	at &^= parking | replaced
 	if at&numbered != 0 {
 		at &= 1<<lifeBit - 1
 	}
@@ -184,7 +184,7 @@ func lifeOf(at place) uint64 {
 	if at&numbered == 0 {
 		return 0
 	}
-	return uint64(at&^(parking|numbered)) >> lifeBit
+	return uint64(at&^(parking|numbered|replaced)) >> lifeBit
 }
 
 // maxParked is how many keys may be parked at a time. Where more fail it is not the
@@ -341,7 +341,7 @@ func (w *worker[T]) newDesk(keep bool) *desk {
 func (w *worker[T]) patiently(ctx context.Context, what string, fn func(ctx context.Context) error) error {
 	for attempt := 1; ; attempt++ {
 		err := fn(ctx)
-		if err == nil || errors.Is(err, eventstore.ErrClosed) || errors.Is(err, ErrMoved) {
+		if err == nil || errors.Is(err, eventstore.ErrClosed) || errors.Is(err, ErrMoved) || errors.Is(err, errReplaced) {
 			return err
 		}
 		if err := w.pause(ctx, fmt.Errorf("%s: %w", what, err), pause(attempt)); err != nil {
@@ -482,6 +482,9 @@ func (w *worker[T]) resume(ctx context.Context) (at eventstore.Position, err err
 			return err
 		}
 		at, w.life = positionOf(now), lifeOf(now)
+		if now&replaced != 0 {
+			return errReplaced
+		}
 		if now&parking == 0 {
 			return w.desk.refresh(ctx, at)
 		}

@@ -29,6 +29,15 @@ type Projection[T any] struct {
 	// Types must be empty: they are filled in from Handlers.
 	Filter eventstore.Filter
 
+	// Replaces is the name of another projection of the Group that this one is to take the
+	// place of: the next version of a read model, with a name and a target, or tables, of
+	// its own. It handles the whole history beside the other, which is read from meanwhile,
+	// and then takes over: the other ends, for good, in the state Replaced, and can be
+	// emptied by Group.Reset and dropped from the program, together with this field. Both go on where
+	// they were when the process ends and starts again. See Live, Replaying and
+	// Group.Current. Neither of them may have Partitions.
+	Replaces string
+
 	// Key returns what an event belongs to, for those things that go by key: when an event
 	// is parked, so are later ones with its key. Nil means the event's stream. It must be
 	// the same for ever, and for all parts that an upcast made of one event; Data is
@@ -132,6 +141,9 @@ func (p *Projection[T]) Task(g *Group) (Task, error) {
 			trials: map[eventKey]*trial{}, skipped: map[eventKey]struct{}{},
 		}
 		w.desk = w.newDesk(false)
+		if w.m != nil {
+			w.old = w.m.old
+		}
 		return w
 	}
 	return Task{
@@ -146,7 +158,10 @@ func (p *Projection[T]) Task(g *Group) (Task, error) {
 			defer recovered(&err)
 			return p.Target.Reset(ctx, p.Name)
 		},
-		lane: workshop[T](newWorker),
+		lane:     workshop[T](newWorker),
+		replaces: p.Replaces,
+		ended:    func(ctx context.Context) (eventstore.Position, bool, error) { return newWorker().ended(ctx) },
+		freeze:   func(ctx context.Context) (eventstore.Position, error) { return newWorker().freeze(ctx) },
 	}, nil
 }
 

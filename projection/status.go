@@ -15,6 +15,8 @@ const (
 	Running State = "running"
 	Paused  State = "paused"  // by Group.Pause
 	Stopped State = "stopped" // by an OnError that said Stop
+	// Replaced is the state of a projection that another one has replaced, for good.
+	Replaced State = "replaced"
 	// StandBy is the state of a projection that this process does not run:
 	// because another one does, or because Group.Run does not run.
 	StandBy State = "standby"
@@ -37,6 +39,10 @@ type Status struct {
 	// many were handled a second, over the last ten seconds.
 	Handled, Skipped uint64
 	Rate             float64
+
+	// ETA is how long it will take until Lag is 0, at the speed of the last ten seconds;
+	// 0 if there is no lag, or no telling.
+	ETA time.Duration
 
 	// Parked is how many keys have events that are parked; see Group.Parked.
 	Parked int
@@ -82,6 +88,7 @@ func (g *Group) status(ctx context.Context, m *member) (Status, error) {
 		Name: m.task.Name, State: m.state, Position: m.at, LastError: m.err,
 		Handled: m.handled, Skipped: m.skipped, Rate: m.rate.perSecond(time.Now()),
 	}
+	pace := m.pace.perSecond(time.Now())
 	g.mu.Unlock()
 	if s.State != Running && m.task.Load != nil {
 		if at, err := m.task.Load(ctx); err != nil {
@@ -89,6 +96,9 @@ func (g *Group) status(ctx context.Context, m *member) (Status, error) {
 		} else {
 			s.Position = at
 		}
+	}
+	if s.State == Replaced { // it is not behind: it is not to get on
+		return s, nil
 	}
 	if m.task.lane != nil {
 		keys, err := m.task.lane.parked(ctx)
@@ -109,6 +119,9 @@ func (g *Group) status(ctx context.Context, m *member) (Status, error) {
 	s.Lag = uint64(s.Head - s.Position)
 	if s.Lag == 0 {
 		return s, nil
+	}
+	if pace > 0 {
+		s.ETA = time.Duration(float64(s.Lag) / pace * float64(time.Second))
 	}
 	for r, err := range g.Store.ReadAll(ctx, eventstore.Filter{}, s.Position) {
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -59,6 +60,8 @@ const (
 // later every second, and tells the other processes through a lease named
 // "$wait-" plus the projection's name, if the store has leases, so that they write
 // positions without delay.
+//
+// A projection that was replaced is waited for in its successor.
 func (g *Group) Wait(ctx context.Context, pos eventstore.Position, names ...string) error {
 	ctx = g.Trace.waitStart(ctx, WaitInfo{pos, names})
 	err := g.wait(ctx, pos, names)
@@ -141,6 +144,7 @@ func (g *Group) awaited(ctx context.Context, names []string) ([]*member, error) 
 // will never get there.
 func (g *Group) first(w *waiter) (behind *member, err error) {
 	for _, m := range w.ms {
+		m = m.latest()
 		switch {
 		case m.at >= w.pos:
 		case m.state == Paused, m.state == Stopped:
@@ -153,6 +157,14 @@ func (g *Group) first(w *waiter) (behind *member, err error) {
 		}
 	}
 	return behind, nil
+}
+
+// latest is m, or what has replaced it.
+func (m *member) latest() *member {
+	for m.state == Replaced && m.next != nil {
+		m = m.next
+	}
+	return m
 }
 
 // waitsFor reports whether a handler of m waits for one of those that h is, or is
@@ -261,6 +273,7 @@ type poll struct {
 // looks at, and leaves to others those that w need not look at any longer.
 func (g *Group) share(w *waiter) {
 	for _, m := range w.ms {
+		m = m.latest()
 		needed := m.at < w.pos && m.state == StandBy && m.task.Load != nil
 		switch {
 		case m.poller == nil && needed:
@@ -275,9 +288,7 @@ func (g *Group) share(w *waiter) {
 // handOver lets another waiter look at m.
 func (m *member) handOver() {
 	m.poller = nil
-	for _, w := range m.waiters {
-		w.wake()
-	}
+	m.wake(math.MaxUint64)
 }
 
 // look loads the positions that are due and returns when to look again, 0 if

@@ -30,6 +30,9 @@ const (
 	// again, up to this many events.
 	maxSkipped = 1 << 16
 
+	// A projection that is to replace another looks where that is every heedEvery, at least.
+	heedEvery = time.Second
+
 	// writing the last position must not hold up the end for longer.
 	lastWrite = 10 * time.Second
 )
@@ -40,6 +43,9 @@ type worker[T any] struct {
 	base     string // of the projection
 	by       func(*eventstore.Recorded) string
 	desk     *desk
+	old      *member             // that it is to replace
+	mark     eventstore.Position // where that is, or ended
+	frozen   bool                // whether that has ended
 	target   Target[T]
 	handlers map[reflect.Type]Handler[T]
 	filter   eventstore.Filter
@@ -114,9 +120,12 @@ func (w *worker[T]) run(ctx context.Context) error {
 // load returns the durable position, however long it takes.
 func (w *worker[T]) load(ctx context.Context) (eventstore.Position, error) {
 	for attempt := 1; ; attempt++ {
-		from, err := w.m.task.Load(ctx)
+		from, err := w.loadCell(ctx, w.name)
+		if err == nil && from&replaced != 0 {
+			return 0, errReplaced
+		}
 		if err == nil || errors.Is(err, eventstore.ErrClosed) {
-			return from, err
+			return positionOf(from), err
 		}
 		if err := w.pause(ctx, fmt.Errorf("load: %w", err), pause(attempt)); err != nil {
 			return 0, err
@@ -199,6 +208,14 @@ func (w *worker[T]) follow(ctx context.Context, from eventstore.Position) error 
 		}
 	}()
 
+	var look <-chan time.Time
+	if _, bounded, err := w.behind(ctx); err != nil {
+		return w.last(ctx, err)
+	} else if bounded {
+		ticker := time.NewTicker(heedEvery)
+		defer ticker.Stop()
+		look = ticker.C
+	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	timer.Stop()
@@ -229,6 +246,8 @@ func (w *worker[T]) follow(ctx context.Context, from eventstore.Position) error 
 			}
 			err = w.batch(ctx, it.batch)
 		case <-timer.C:
+		case <-look:
+			_, _, err = w.behind(ctx)
 		}
 		if err == nil {
 			err = w.settle(ctx, timer)
@@ -241,6 +260,14 @@ func (w *worker[T]) follow(ctx context.Context, from eventstore.Position) error 
 
 // batch handles a batch.
 func (w *worker[T]) batch(ctx context.Context, b eventstore.Batch[*eventstore.Recorded]) error {
+	b, err := w.heed(ctx, b)
+	if err == nil {
+		err = w.handleBatch(ctx, b)
+	}
+	return err
+}
+
+func (w *worker[T]) handleBatch(ctx context.Context, b eventstore.Batch[*eventstore.Recorded]) error {
 	var due []*eventstore.Recorded
 	for _, r := range b.Events {
 		if w.due(r) {
@@ -457,6 +484,9 @@ func (w *worker[T]) commit(ctx context.Context, to eventstore.Position, fn func(
 }
 
 func (w *worker[T]) call(ctx context.Context, tx T, r *eventstore.Recorded) (err error) {
+	if w.old != nil && (!w.frozen || r.Position <= w.mark) {
+		ctx = context.WithValue(ctx, replaying{}, true)
+	}
 	ctx = w.g.Trace.handleStart(eventstore.NewContext(ctx, r), w.base, r)
 	defer func() { w.g.Trace.handleEnd(ctx, err) }()
 	defer recovered(&err)
