@@ -70,7 +70,7 @@ type Booking struct{ Seat string }
 
 func (b *Booking) taken(e Taken) []command.Command {
 	b.Seat = e.Seat
-	return []command.Command{process.After(100*time.Millisecond, Free{e.Seat, e.By})}
+	return []command.Command{process.After(100*time.Millisecond, Free(e))}
 }
 
 func (b *Booking) paid(Paid) []command.Command   { return nil } // which ends the timer, too

@@ -481,7 +481,7 @@ func TestWhatIsWrongWithATypeIsReportedAtOnce(t *testing.T) {
 	require.ErrorContains(t, g.Add(good.Open(&world{})), "two are named")
 }
 
-type lossy struct{ hidden int }
+type lossy struct{ Hidden chan int }
 
 func (lossy) AggregateID() string { return "" }
 

@@ -80,10 +80,12 @@ type worker[S any] struct {
 	log   *slog.Logger
 	cache cache
 
-	mu   sync.Mutex
-	told eventstore.Position // by the consumer, while this node has all partitions
-	stop error               // that OnError said Stop because of
-	end  context.CancelFunc  // takes no more
+	end context.CancelFunc // takes no more
+
+	mu     sync.Mutex
+	told   eventstore.Position // by the consumer, while this node has all partitions
+	stop   error               // that OnError said Stop because of
+	ending bool
 }
 
 func newWorker[S any](d *definition[S], h command.Handler, g *projection.Group, types []string) *worker[S] {
@@ -115,7 +117,8 @@ func (w *worker[S]) run(ctx context.Context) error {
 	go func() {
 		defer close(stopped)
 		<-ctx.Done()
-		w.mu.Lock() // nothing is begun from here on
+		w.mu.Lock()
+		w.ending = true // nothing is begun from here on
 		w.mu.Unlock()
 		under.Wait()
 		leave()
@@ -153,7 +156,7 @@ func (w *worker[S]) run(ctx context.Context) error {
 			return err
 		}
 		w.mu.Lock()
-		begin := ctx.Err() == nil
+		begin := !w.ending
 		if begin {
 			under.Add(1)
 		}

@@ -145,7 +145,7 @@ func (t *Timers) Task(g *projection.Group) (projection.Task, error) {
 		faults = append(faults, err)
 	}
 	if len(t.Commands) > 0 && t.Handler == nil {
-		faults = append(faults, errors.New("Commands, but no Handler"))
+		faults = append(faults, errors.New("no Handler for the Commands"))
 	}
 	if _, err := t.Store.Leases(); err != nil {
 		faults = append(faults, err)

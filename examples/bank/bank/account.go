@@ -103,7 +103,7 @@ func (c Open) Execute(a Account) ([]AccountEvent, error) {
 	if a.Open {
 		return nil, nil
 	}
-	return []AccountEvent{Opened{c.Account}}, nil
+	return []AccountEvent{Opened(c)}, nil
 }
 
 func (c Deposit) Execute(a Account) ([]AccountEvent, error) {

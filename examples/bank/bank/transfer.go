@@ -84,22 +84,22 @@ func (c Accept) Execute(t Transfer) ([]TransferEvent, error) {
 	case t.Accepted || !t.Ask:
 		return nil, nil
 	}
-	return []TransferEvent{Accepted{c.Transfer}}, nil
+	return []TransferEvent{Accepted(c)}, nil
 }
 
 func (c Complete) Execute(t Transfer) ([]TransferEvent, error) {
-	return t.end(Completed{c.Transfer})
+	return t.end(Completed(c))
 }
 
 func (c Fail) Execute(t Transfer) ([]TransferEvent, error) {
-	return t.end(Failed{c.Transfer, c.Reason})
+	return t.end(Failed(c))
 }
 
 func (c Expire) Execute(t Transfer) ([]TransferEvent, error) {
 	if t.Accepted {
 		return nil, ErrAccepted
 	}
-	return t.end(Expired{c.Transfer})
+	return t.end(Expired(c))
 }
 
 func (t Transfer) end(e TransferEvent) ([]TransferEvent, error) {
