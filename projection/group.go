@@ -87,6 +87,7 @@ type member struct {
 	next      *member   // that replaces it, or is to
 	succeeded bool      // next is the one to read from
 	pace      rate      // of positions
+	crew      *crew     // of its partitions, while they run
 	poller    *waiter   // looks at the durable position for all waiters, where the task does not run here
 }
 
@@ -123,6 +124,16 @@ func (g *Group) Add(rs ...Runner) error {
 	for _, t := range tasks {
 		if g.byName[t.Name] != nil {
 			faults = append(faults, fmt.Errorf("projection: two are named %q", t.Name))
+		}
+		for _, m := range g.members {
+			if clash(t.Name, m.task.Name) || clash(m.task.Name, t.Name) {
+				faults = append(faults, fmt.Errorf("projection: of %q and %q one could be a part of the other", t.Name, m.task.Name))
+			}
+		}
+		for _, o := range tasks {
+			if clash(o.Name, t.Name) {
+				faults = append(faults, fmt.Errorf("projection: %q could be a part of %q", t.Name, o.Name))
+			}
 		}
 	}
 	faults = append(faults, g.link(tasks, func(name string) *Task {

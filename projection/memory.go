@@ -32,12 +32,26 @@ type Memory[M any] struct {
 }
 
 // View calls fn with the model and the position it stands at: it reflects every
-// event up to there, and none after it. fn must neither modify nor retain the
+// event up to there, and none after it, but for what other partitions have handled. fn must neither modify nor retain the
 // model, nor call a method of m. Handlers wait while fn runs.
 func (m *Memory[M]) View(fn func(model *M, at eventstore.Position)) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	fn(&m.model, positionOf(m.at))
+	fn(&m.model, m.position())
+}
+
+// position returns up to where everything has been handled.
+func (m *Memory[M]) position() eventstore.Position {
+	if single(m.at) == nil {
+		return positionOf(m.at)
+	}
+	var least eventstore.Position
+	for i := range int(m.at &^ parking) {
+		if at := positionOf(m.cells[partitionName(m.name, i)]); i == 0 || at < least {
+			least = at
+		}
+	}
+	return least
 }
 
 // Load implements Target.

@@ -341,7 +341,7 @@ func (w *worker[T]) newDesk(keep bool) *desk {
 func (w *worker[T]) patiently(ctx context.Context, what string, fn func(ctx context.Context) error) error {
 	for attempt := 1; ; attempt++ {
 		err := fn(ctx)
-		if err == nil || errors.Is(err, eventstore.ErrClosed) || errors.Is(err, ErrMoved) || errors.Is(err, errReplaced) {
+		if err == nil || errors.Is(err, eventstore.ErrClosed) || errors.Is(err, ErrMoved) || errors.Is(err, errReplaced) || errors.Is(err, ErrPartitions) {
 			return err
 		}
 		if err := w.pause(ctx, fmt.Errorf("%s: %w", what, err), pause(attempt)); err != nil {
@@ -399,7 +399,7 @@ func (w *worker[T]) park(ctx context.Context, r *eventstore.Recorded, key string
 	w.durable, w.since, w.unsure, w.evaded = r.Position, time.Time{}, 0, 0
 	w.at = max(w.at, r.Position)
 	w.forget()
-	w.g.progress(w.m, w.at, 0)
+	w.progress(0)
 	return nil
 }
 
@@ -477,7 +477,15 @@ func again(err error) error {
 func (w *worker[T]) resume(ctx context.Context) (at eventstore.Position, err error) {
 	err = w.patiently(ctx, "load", func(ctx context.Context) error {
 		w.desk.fresh = nil
+		if w.partitions > 1 {
+			if err := w.counted(ctx); err != nil {
+				return err
+			}
+		}
 		now, err := w.loadCell(ctx, w.name)
+		if err == nil && w.partitions == 1 {
+			err = single(now)
+		}
 		if err != nil {
 			return err
 		}
@@ -556,12 +564,12 @@ func (w *worker[T]) divert(ctx context.Context, events []*eventstore.Recorded) (
 
 var errBehind = errors.New("projection: another process has parked, or released, events")
 
-// A workshop makes the workers of a projection.
-type workshop[T any] func() *worker[T]
+// A workshop makes the workers of a projection, by the number of their partition.
+type workshop[T any] func(partition int) *worker[T]
 
 // parked implements lane.
 func (s workshop[T]) parked(ctx context.Context) (map[string]*parkedKey, error) {
-	d := s().newDesk(true)
+	d := s(0).newDesk(true)
 	if err := d.refresh(ctx, math.MaxInt64); err != nil {
 		return nil, err
 	}
@@ -570,7 +578,8 @@ func (s workshop[T]) parked(ctx context.Context) (map[string]*parkedKey, error) 
 
 // unpark implements lane.
 func (s workshop[T]) unpark(ctx context.Context, key string, discard bool) error {
-	return s().unpark(ctx, key, discard)
+	w := s(0)
+	return s(eventstore.PartitionOf(key, w.partitions)).unpark(ctx, key, discard)
 }
 
 func (w *worker[T]) unpark(ctx context.Context, key string, discard bool) error {

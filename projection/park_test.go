@@ -411,6 +411,7 @@ func (s *slow[T]) Update(ctx context.Context, name string, from, to eventstore.P
 type parkPlan struct {
 	seed  uint64
 	rate  float64       // of faults
+	parts int           // partitions
 	most  time.Duration // that an access to the model takes
 	steps []parkStep
 }
@@ -423,7 +424,7 @@ type parkStep struct {
 }
 
 var parkPlans = rapid.Custom(func(rt *rapid.T) parkPlan {
-	p := parkPlan{seed: rapid.Uint64().Draw(rt, "seed"), rate: rapid.SampledFrom([]float64{0, 0.05, 0.3}).Draw(rt, "rate"),
+	p := parkPlan{parts: rapid.SampledFrom([]int{1, 1, 2, 5}).Draw(rt, "partitions"), seed: rapid.Uint64().Draw(rt, "seed"), rate: rapid.SampledFrom([]float64{0, 0.05, 0.3}).Draw(rt, "rate"),
 		most: rapid.SampledFrom([]time.Duration{0, 10 * time.Millisecond, time.Second}).Draw(rt, "most")}
 	for range rapid.IntRange(1, 60).Draw(rt, "steps") {
 		p.steps = append(p.steps, parkStep{
@@ -466,7 +467,9 @@ func carryOutParking(t *testing.T, p parkPlan) error {
 	stops := make([]func() error, 2)
 	for range 2 {
 		g := newGroup(s)
-		if err := g.Add(shelved(target, bad)); err != nil {
+		runs := shelved(target, bad)
+		runs.Partitions = p.parts
+		if err := g.Add(runs); err != nil {
 			return err
 		}
 		groups = append(groups, g)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -22,7 +23,7 @@ type Projection[T any] struct {
 	Target Target[T]
 
 	// Handlers are made by On, one for each type of event. They are called one
-	// at a time, in the order of the events.
+	// at a time, in the order of the events; with Partitions, those of one key are.
 	Handlers []Handler[T]
 
 	// Filter narrows what the handlers get to some streams or categories. Its
@@ -42,8 +43,19 @@ type Projection[T any] struct {
 	// is parked, so are later ones with its key. Nil means the event's stream. It must be
 	// the same for ever, and for all parts that an upcast made of one event; Data is
 	// nil where an event could not be decoded. An empty key, or a panic, means the
-	// stream. It is called from one goroutine at a time.
+	// stream. With Partitions it is called from several goroutines at a time.
 	Key func(r *eventstore.Recorded) string
+
+	// Partitions, if it is more than 1 (at most 256), is among how many workers the events are
+	// divided by their key: those of one key are handled in order, those of different
+	// keys at the same time, each partition in transactions and at a position of its own, named
+	// Name/0 and so on in the target. The store is read, and events are decoded, once for all of them, but for a
+	// partition that falls behind, which then reads for itself. The hash is eventstore.PartitionOf.
+	// Wait and Status tell of the least. The number is stored with the read model when it is
+	// first filled; another one stops the projection with ErrPartitions until Reset.
+	// How much the partitions do at the same time is up to the target: a Memory, and an
+	// SQLite file, let one write at a time.
+	Partitions int
 
 	// OnError decides what to do about an event that could not be handled. Nil
 	// means the Group's OnError, and if that is nil too, Retry. It is called
@@ -104,6 +116,12 @@ func (p *Projection[T]) Task(g *Group) (Task, error) {
 			fault("Filter.Categories: %q is no category: empty, or with a dash", category)
 		}
 	}
+	if p.Partitions < 0 || p.Partitions > maxPartitions {
+		fault("%d Partitions: want at most %d", p.Partitions, maxPartitions)
+	}
+	if p.Partitions > 1 && p.Replaces != "" {
+		fault("Replaces another, with Partitions")
+	}
 	filter := p.Filter
 	filter.Types = make([]string, 0, len(p.Handlers))
 	handlers := make(map[reflect.Type]Handler[T], len(p.Handlers))
@@ -134,9 +152,23 @@ func (p *Projection[T]) Task(g *Group) (Task, error) {
 	if onError == nil {
 		onError = Retry
 	}
-	newWorker := func() *worker[T] {
+	partitions := max(p.Partitions, 1)
+	if partitions > 1 {
+		var one sync.Mutex
+		ask := onError
+		onError = func(f Failure) Action {
+			one.Lock()
+			defer one.Unlock()
+			return ask(f)
+		}
+	}
+	newWorker := func(i int) *worker[T] {
+		name := p.Name
+		if partitions > 1 {
+			name = partitionName(name, i)
+		}
 		w := &worker[T]{
-			name: p.Name, base: p.Name, by: p.Key, target: p.Target, handlers: handlers, filter: filter, onError: onError,
+			name: name, base: p.Name, partitions: partitions, by: p.Key, target: p.Target, handlers: handlers, filter: filter, onError: onError,
 			g: g, m: g.member(p.Name), limit: limitOf(p.Target), log: g.logger().With("projection", p.Name),
 			trials: map[eventKey]*trial{}, skipped: map[eventKey]struct{}{},
 		}
@@ -146,13 +178,37 @@ func (p *Projection[T]) Task(g *Group) (Task, error) {
 		}
 		return w
 	}
-	return Task{
+	t := Task{
 		Name: p.Name,
-		Run:  func(ctx context.Context) error { return newWorker().run(ctx) },
-		Load: func(ctx context.Context) (at eventstore.Position, err error) {
+		Run: func(ctx context.Context) error {
+			if partitions == 1 {
+				return newWorker(0).run(ctx)
+			}
+			workers := make([]*worker[T], partitions)
+			for i := range workers {
+				workers[i] = newWorker(i)
+			}
+			return runAll(ctx, workers)
+		},
+		Load: func(ctx context.Context) (least eventstore.Position, err error) {
 			defer recovered(&err)
-			at, err = p.Target.Load(ctx, p.Name)
-			return positionOf(at), err
+			at, err := p.Target.Load(ctx, p.Name)
+			if err != nil || at == 0 || partitions == 1 {
+				return positionOf(at), err
+			}
+			if at != parking|place(partitions) {
+				return 0, fmt.Errorf("projection %s: %w", p.Name, ErrPartitions)
+			}
+			for i := range partitions {
+				at, err := p.Target.Load(ctx, partitionName(p.Name, i))
+				if err != nil {
+					return 0, err
+				}
+				if at = positionOf(at); i == 0 || at < least {
+					least = at
+				}
+			}
+			return least, nil
 		},
 		Reset: func(ctx context.Context) (err error) {
 			defer recovered(&err)
@@ -160,9 +216,12 @@ func (p *Projection[T]) Task(g *Group) (Task, error) {
 		},
 		lane:     workshop[T](newWorker),
 		replaces: p.Replaces,
-		ended:    func(ctx context.Context) (eventstore.Position, bool, error) { return newWorker().ended(ctx) },
-		freeze:   func(ctx context.Context) (eventstore.Position, error) { return newWorker().freeze(ctx) },
-	}, nil
+	}
+	if partitions == 1 {
+		t.ended = func(ctx context.Context) (eventstore.Position, bool, error) { return newWorker(0).ended(ctx) }
+		t.freeze = func(ctx context.Context) (eventstore.Position, error) { return newWorker(0).freeze(ctx) }
+	}
+	return t, nil
 }
 
 // nameBytes leaves room in a stream's or lease's name for what goes around it.

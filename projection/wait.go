@@ -329,6 +329,9 @@ func (g *Group) seen(m *member, at eventstore.Position) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if m.state == StandBy {
+		if m.crew != nil {
+			m.crew.seen(at)
+		}
 		g.moved(m, at)
 	}
 }

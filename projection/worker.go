@@ -39,20 +39,23 @@ const (
 
 // A worker runs a projection once, from start to end. Only its own goroutine uses it.
 type worker[T any] struct {
-	name     string // of its position
-	base     string // of the projection
-	by       func(*eventstore.Recorded) string
-	desk     *desk
-	old      *member             // that it is to replace
-	mark     eventstore.Position // where that is, or ended
-	frozen   bool                // whether that has ended
-	target   Target[T]
-	handlers map[reflect.Type]Handler[T]
-	filter   eventstore.Filter
-	onError  func(Failure) Action
-	g        *Group
-	m        *member
-	log      *slog.Logger
+	name       string // of its position
+	base       string // of the projection
+	by         func(*eventstore.Recorded) string
+	desk       *desk
+	partitions int
+	crew       *crew               // of the partitions; nil for a projection that has none
+	index      int                 // in it
+	old        *member             // that it is to replace
+	mark       eventstore.Position // where that is, or ended
+	frozen     bool                // whether that has ended
+	target     Target[T]
+	handlers   map[reflect.Type]Handler[T]
+	filter     eventstore.Filter
+	onError    func(Failure) Action
+	g          *Group
+	m          *member
+	log        *slog.Logger
 
 	life    uint64              // of the model; 0 if nothing was parked in it
 	durable eventstore.Position // in the target
@@ -157,9 +160,9 @@ func (w *worker[T]) evade(ctx context.Context) (eventstore.Position, error) {
 // standBy returns when the process that has the projection no longer gets on: when for
 // a whole interval events lay beyond the position and it did not move.
 func (w *worker[T]) standBy(ctx context.Context, at eventstore.Position) (eventstore.Position, error) {
-	w.g.standing(w.m, true)
-	w.g.Moved(w.name, at)
-	defer w.g.standing(w.m, false)
+	w.standBys(true)
+	w.moved(at)
+	defer w.standBys(false)
 	var head eventstore.Position
 	for {
 		if err := sleep(ctx, standByPoll); err != nil {
@@ -173,7 +176,7 @@ func (w *worker[T]) standBy(ctx context.Context, at eventstore.Position) (events
 			w.log.InfoContext(ctx, "projection taken over", "position", at)
 			return at, nil
 		}
-		w.g.Moved(w.name, now)
+		w.moved(now)
 		at = now
 		if head, err = w.g.Store.Head(ctx); errors.Is(err, eventstore.ErrClosed) {
 			return 0, err
@@ -184,7 +187,7 @@ func (w *worker[T]) standBy(ctx context.Context, at eventstore.Position) (events
 // follow handles what the store has after from.
 func (w *worker[T]) follow(ctx context.Context, from eventstore.Position) error {
 	w.durable, w.at, w.since = from, from, time.Time{}
-	w.g.Moved(w.name, from)
+	w.moved(from)
 
 	type item struct {
 		batch eventstore.Batch[*eventstore.Recorded]
@@ -199,7 +202,11 @@ func (w *worker[T]) follow(ctx context.Context, from eventstore.Position) error 
 	}()
 	go func() {
 		defer close(items)
-		for b, err := range w.g.Store.Follow(fctx, w.filter, from) {
+		events := w.g.Store.Follow(fctx, w.filter, from)
+		if w.crew != nil {
+			events = w.crew.reader.follow(fctx, w.index, from)
+		}
+		for b, err := range events {
 			select {
 			case items <- item{b, err}:
 			case <-fctx.Done():
@@ -281,7 +288,7 @@ func (w *worker[T]) handleBatch(ctx context.Context, b eventstore.Batch[*eventst
 		w.since = time.Now()
 	}
 	w.at = b.Position
-	w.g.Moved(w.name, w.at)
+	w.moved(w.at)
 	return nil
 }
 
@@ -378,7 +385,7 @@ func (w *worker[T]) handle(ctx context.Context, events []*eventstore.Recorded, t
 		case action == skip:
 			events = slices.DeleteFunc(slices.Clone(events), func(r *eventstore.Recorded) bool { return !w.due(r) })
 		default:
-			if at, err := w.m.task.Load(ctx); err == nil && at < w.durable {
+			if at, err := w.loadCell(ctx, w.name); err == nil && positionOf(at) < w.durable {
 				return ErrMoved // the target starts over, and must not wait for that
 			}
 		}
@@ -402,7 +409,7 @@ func (w *worker[T]) held(events []*eventstore.Recorded) (int, *trial) {
 // wait returns when the event of t may be tried, with an error if it must be
 // read again to be decoded again, or never may.
 func (w *worker[T]) wait(ctx context.Context, t *trial) error {
-	w.g.failing(w.m, t.err)
+	w.failing(t.err)
 	if t.stop {
 		w.log.ErrorContext(ctx, "projection stopped", because(about(t.event), t.err)...)
 		return &stopError{t.err}
@@ -444,7 +451,7 @@ func (w *worker[T]) update(ctx context.Context, events []*eventstore.Recorded, t
 		}
 	}
 	ctx = w.g.inHandler(context.WithoutCancel(ctx), w.base)
-	ctx = w.g.Trace.batchStart(ctx, BatchInfo{w.name, len(events), w.durable, to})
+	ctx = w.g.Trace.batchStart(ctx, BatchInfo{w.base, len(events), w.durable, to})
 	var cause error
 	var took time.Duration
 	err = w.commit(ctx, to, func(tx T) error {
@@ -474,7 +481,7 @@ func (w *worker[T]) update(ctx context.Context, events []*eventstore.Recorded, t
 	w.durable, w.since, w.unsure, w.evaded = to, time.Time{}, 0, 0
 	w.at = max(w.at, to)
 	w.forget()
-	w.g.progress(w.m, w.at, len(events))
+	w.progress(len(events))
 	return nil, false, nil
 }
 
@@ -561,7 +568,7 @@ func (w *worker[T]) settle(ctx context.Context, timer *time.Timer) error {
 		return nil
 	}
 	wait := writeAfter - time.Since(w.since)
-	awaited, known := w.g.awaitedElsewhere(ctx, w.name)
+	awaited, known := w.g.awaitedElsewhere(ctx, w.base)
 	if awaited || wait <= 0 || w.at-w.durable >= writeEvery {
 		_, _, err := w.update(ctx, nil, w.at)
 		switch {
@@ -649,7 +656,7 @@ func (w *worker[T]) pause(ctx context.Context, err error, d time.Duration, about
 }
 
 func (w *worker[T]) trouble(ctx context.Context, err error, d time.Duration, about ...any) {
-	w.g.failing(w.m, err)
+	w.failing(err)
 	w.log.WarnContext(ctx, "projection retries", because(append(about, "pause", d), err)...)
 }
 
