@@ -10,8 +10,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/levada-go/levada/command"
+	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/eventstore/driver"
 	"github.com/levada-go/levada/eventstore/memstore"
 	"github.com/levada-go/levada/examples/bank/bank"
+	"github.com/levada-go/levada/process"
+	"github.com/levada-go/levada/projection"
 )
 
 // A node dies at each of its writes in turn, before or after the write is made; another goes on.
@@ -85,5 +89,62 @@ func TestACrashAtAnyWriteHasNoSecondEffect(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestACrashWhileAStuckInstanceGoesOn(t *testing.T) {
+	t.Parallel()
+	for _, silent := range []bool{true, false} {
+		for writes := int64(1); ; writes++ {
+			died := false
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{}
+				typ := jobs()
+				typ.Routes = append(typ.Routes, process.Refused(func(j *Job, c Do, _ error) []command.Command {
+					j.Log = append(j.Log, "not "+c.What)
+					return []command.Command{Do{c.ID, "x"}}
+				}))
+				typ.OnError = func(f process.Failure) process.Action { return process.Park() }
+				node := func(way driver.Store) *lab {
+					return begin(t, way, func(*eventstore.Store) []projection.Runner { return []projection.Runner{typ.Open(w)} })
+				}
+				d := memstore.NewDriver().(everything)
+				way := &mortal{shared: shared{d}, silent: silent}
+				way.writes.Store(-1)
+				l := node(way)
+				w.fail("b", false, errBroken)
+				w.fail("b", true, errRefused)
+				l.happen(Began{"1", nil}, Went{"1", "b"}, Went{"1", "c"}, Went{"1", "d"})
+				require.Equal(t, process.Stuck, l.read("1").Status)
+				require.Equal(t, 2, l.read("1").Waiting)
+				_, err := process.RetryStuck(t.Context(), eventstore.New(shared{d}, nil), "job", "1")
+				require.NoError(t, err)
+				way.writes.Store(writes)
+				time.Sleep(time.Second)
+				synctest.Wait()
+				died = way.dead.Load()
+				way.dead.Store(true)
+				require.NoError(t, l.stop())
+				l = node(shared{d})
+				time.Sleep(time.Minute)
+				l.happen(Went{"1", "e"})
+				at := fmt.Sprintf("at write %d, which is made: %v", writes, silent)
+				// Where nobody knows of the refusal any more, nothing can have followed from it.
+				first, not := "x", `"not b",`
+				if writes == 1 && !silent {
+					first, not = "b", ""
+				}
+				require.Equal(t, []string{first, "c", "d", "e"}, w.did(), at)
+				in := l.read("1")
+				require.Equal(t, process.Running, in.Status, at)
+				require.Zero(t, in.Waiting, at)
+				require.JSONEq(t, `{"Log":["began","went b",`+not+`"went c","went d","went e"]}`, string(in.State), at)
+				require.NoError(t, l.stop())
+			})
+			if !died || t.Failed() {
+				require.Greater(t, writes, int64(4), "it dies at something")
+				break
+			}
+		}
 	}
 }

@@ -220,6 +220,21 @@ func TestRefusalsThatWereRecordedAreNotAskedAgain(t *testing.T) {
 	}
 }
 
+func TestCompensationsThatGoRoundAreParked(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{}
+		typ := jobs()
+		typ.Routes = append(typ.Routes, process.Refused(func(_ *Job, c Do, _ error) []command.Command { return []command.Command{c} }))
+		l := job(t, typ, w)
+		w.fail("a", true, times(100, errRefused)...)
+		l.happen(Began{"1", []string{"a"}})
+		require.Len(t, w.asked, 32)
+		require.Equal(t, process.Stuck, l.read("1").Status)
+		require.Contains(t, l.read("1").Error, "in a row")
+	})
+}
+
 func TestStopEndsTheProcessInFrontOfTheEvent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -120,7 +120,13 @@ func Read(ctx context.Context, s *eventstore.Store, name, id string) (Instance, 
 			continue
 		}
 		in.Since, in.Event, in.State, in.Error, in.Again = r.Time, rec.Event, rec.State, rec.Error, rec.Again
-		in.Waiting += len(rec.Backlog)
+		if rec.Left > 0 && rec.Left < r.Version {
+			earlier, err := waitingIn(ctx, s, stream, rec.Left, r.Version)
+			if err != nil {
+				return in, fmt.Errorf("process %s: %w", name, err)
+			}
+			in.Waiting += len(earlier)
+		}
 		for _, t := range rec.Timers {
 			in.Timers = append(in.Timers, Timer{t.At, t.Command, t.Data})
 		}

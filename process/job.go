@@ -60,7 +60,7 @@ func (j *job[S]) handle(parts []*eventstore.Recorded) error {
 	if in.record.Status == Stuck { // again
 		return j.wait(ref, r.Position)
 	}
-	return j.one(ref, parts, r.Position, false)
+	return j.one(ref, parts, r.Position, 0)
 }
 
 // concerned reports whether an event that comes while the instance is stuck needs to be remembered.
@@ -186,24 +186,19 @@ func (j *job[S]) asked(ask string, r *eventstore.Recorded) error {
 		in.trial = trial{}
 		return nil
 	}
-	backlog, err := j.backlog()
-	if err != nil {
-		return err
-	}
-	if ask == askSkip {
-		rec := in.record
-		rec.Sent, rec.Error, rec.Again, rec.Backlog, rec.Status = nil, "", time.Time{}, backlog[1:], statusOf(rec.Begun)
-		if err := j.append(typeSkipped, &rec, r); err != nil {
-			return err
-		}
-	} else {
-		// Until something comes of it, it is stuck as far as the stream is concerned.
-		in.record.Backlog, in.record.Status = backlog, statusOf(in.record.Begun)
-	}
 	if in.record.Again.IsZero() && in.askedBy != r.ID {
 		in.trial = trial{} // somebody believes that it will go well now
 	}
 	in.askedBy = r.ID
+	if ask == askSkip {
+		rec := in.record
+		rec.Sent, rec.Error, rec.Again, rec.Status = nil, "", time.Time{}, statusOf(rec.Begun)
+		if err := j.append(typeSkipped, &rec, r); err != nil {
+			return err
+		}
+	} else if err := j.one(*in.record.Event, nil, in.record.Position, in.record.Left); err != nil {
+		return err
+	}
 	return j.drain()
 }
 
@@ -214,25 +209,30 @@ func statusOf(begun bool) Status {
 	return Ended
 }
 
-// backlog returns what the instance is stuck at, and all that came after it.
-func (j *job[S]) backlog() ([]Ref, error) {
-	in := j.in
-	var list []Ref
-	if in.record.Event != nil {
-		list = append(list, *in.record.Event)
-	}
-	list = append(list, in.record.Backlog...)
-	for r, err := range j.w.s.ReadStream(j.ctx, in.stream, in.stuckAt) {
+// A waiting is an event that came while an instance was stuck, and where that is recorded.
+type waiting struct {
+	Ref
+	at eventstore.Version
+}
+
+// waitingIn reads what waited after a version of a stream, before another; 0 is the end.
+func waitingIn(ctx context.Context, s *eventstore.Store, stream eventstore.StreamName, after, before eventstore.Version) ([]waiting, error) {
+	var list []waiting
+	for r, err := range s.ReadStream(ctx, stream, after) {
 		if err != nil {
 			return nil, err
+		}
+		if before > 0 && r.Version >= before {
+			break
+		}
+		if r.Type != typeWaiting {
+			continue
 		}
 		rec, err := parse(r)
 		if err != nil {
 			return nil, err
 		}
-		if rec.Parked == in.stuckAt && rec.Event != nil {
-			list = append(list, *rec.Event)
-		}
+		list = append(list, waiting{*rec.Event, r.Version})
 	}
 	return list, nil
 }
@@ -240,13 +240,22 @@ func (j *job[S]) backlog() ([]Ref, error) {
 // drain handles what came while the instance was stuck, until it is stuck again.
 func (j *job[S]) drain() error {
 	in := j.in
-	for len(in.record.Backlog) > 0 && in.record.Status != Stuck {
-		ref := in.record.Backlog[0]
-		in.record.Backlog = in.record.Backlog[1:]
-		if err := j.one(ref, nil, in.record.Position, true); err != nil {
+	if in.record.Left == 0 || in.record.Status == Stuck {
+		return nil
+	}
+	list, err := waitingIn(j.ctx, j.w.s, in.stream, in.record.Left, 0)
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		if err := j.one(e.Ref, nil, in.record.Position, e.at); err != nil {
 			return err
 		}
+		if in.record.Status == Stuck {
+			return nil
+		}
 	}
+	in.record.Left = 0
 	return nil
 }
 
@@ -267,9 +276,9 @@ func (j *job[S]) parts(ref Ref) (parts []*eventstore.Recorded, err error) {
 	return parts, nil
 }
 
-// one handles one event, up to the record of it, which it leaves out if the event does not concern the instance, unless
-// there must be one. pos is what the instance has then come to.
-func (j *job[S]) one(ref Ref, parts []*eventstore.Recorded, pos eventstore.Position, must bool) error {
+// one handles one event, up to the record of it. pos is what the instance has then come to, and left is after which
+// version what waited is still to be handled. The record is left out if the event does not concern the instance and nothing waits.
+func (j *job[S]) one(ref Ref, parts []*eventstore.Recorded, pos eventstore.Position, left eventstore.Version) error {
 	in, w := j.in, j.w
 	before := in.record
 	st := &step[S]{d: w.d, id: in.id, begun: before.Begun, timers: before.Timers, known: map[string]*Sent{}}
@@ -288,7 +297,7 @@ func (j *job[S]) one(ref Ref, parts []*eventstore.Recorded, pos eventstore.Posit
 	if len(parts) > 0 {
 		at = parts[0]
 	}
-	after := record{Event: &ref, Position: max(pos, before.Position), Backlog: before.Backlog}
+	after := record{Event: &ref, Position: max(pos, before.Position), Left: left}
 	if len(before.State) > 0 {
 		if err := json.Unmarshal(before.State, &st.state); err != nil {
 			f := Failure{Err: fmt.Errorf("process: the state cannot be read: %w", err), Event: at}
@@ -336,7 +345,7 @@ func (j *job[S]) one(ref Ref, parts []*eventstore.Recorded, pos eventstore.Posit
 	if err != nil {
 		return err
 	}
-	if !st.touched && len(st.sent) == 0 && !must {
+	if !st.touched && len(st.sent) == 0 && left == 0 {
 		in.trial = trial{}
 		return nil
 	}
@@ -395,7 +404,7 @@ func (j *job[S]) dispatch(r *eventstore.Recorded, c command.Command, key string)
 // the verdict's pause.
 func (j *job[S]) park(v *verdict, before *record, after record, st *step[S], at *eventstore.Recorded) error {
 	rec := *before
-	rec.Event, rec.Position, rec.Backlog, rec.Sent = after.Event, after.Position, after.Backlog, st.sent
+	rec.Event, rec.Position, rec.Left, rec.Sent = after.Event, after.Position, after.Left, st.sent
 	rec.Status, rec.Error, rec.Again = Stuck, v.Err.Error(), time.Time{}
 	if v.kind == retry {
 		rec.Again = time.Now().Add(v.after).UTC()
@@ -409,6 +418,9 @@ func (j *job[S]) park(v *verdict, before *record, after record, st *step[S], at 
 		if err != nil {
 			return err
 		}
+	}
+	if rec.Left == 0 {
+		rec.Left = j.in.version + 1 // this very record, after which others will wait
 	}
 	if err := j.append(typeParked, &rec, at); err != nil {
 		return err

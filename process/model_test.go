@@ -320,7 +320,7 @@ func TestMoneyIsConservedWhateverHappens(t *testing.T) {
 				rapid.SampledFrom([]int{0, 0, 0, 0, 1, 2, 2, 3, 4, 5, 5, 5, 6, 7, 8}).Draw(r, "kind"), rapid.IntRange(0, 15).Draw(r, "index"),
 				time.Duration(rapid.IntRange(0, 3000).Draw(r, "wait")) * time.Millisecond,
 			}
-		}), 5, 40).Draw(r, "steps")
+		}), 5, 30).Draw(r, "steps")
 		var faults []string
 		synctest.Test(t, func(t *testing.T) {
 			w := &town{t: t, d: memstore.NewDriver().(everything), rand: rand.New(rand.NewPCG(seed, 0)), kind: true}

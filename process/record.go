@@ -53,10 +53,10 @@ type record struct {
 	State    json.RawMessage     `json:"state,omitempty"`
 	Sent     []Sent              `json:"sent,omitempty"`
 	Timers   []timer             `json:"timers,omitempty"`
-	Error    string              `json:"error,omitempty"`   // why it is stuck
-	Again    time.Time           `json:"again,omitzero"`    // when it will be tried again by itself
-	Parked   eventstore.Version  `json:"parked,omitempty"`  // waiting: where the instance got stuck
-	Backlog  []Ref               `json:"backlog,omitempty"` // what came while it was stuck, and is still to be handled
+	Error    string              `json:"error,omitempty"`  // why it is stuck
+	Again    time.Time           `json:"again,omitzero"`   // when it will be tried again by itself
+	Parked   eventstore.Version  `json:"parked,omitempty"` // waiting: where the instance got stuck
+	Left     eventstore.Version  `json:"left,omitempty"`   // what waited after this version is still to be handled; 0 if nothing does
 }
 
 // A Ref names an event that came in.

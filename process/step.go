@@ -153,6 +153,9 @@ func (st *step[S]) send(c command.Command, path string, pending []command.Comman
 		}
 		return st.ask(f, path, k)
 	}
+	if strings.Count(path, ".") > maxDepth {
+		return true, &verdict{Park(), Failure{Process: st.d.Name, Instance: st.id, Event: st.event, Command: c, Pending: pending, State: st.state, Err: errDepth, Attempt: 1}}
+	}
 	if st.unsaved {
 		if err := st.save(); err != nil {
 			return true, err
@@ -177,6 +180,11 @@ func (st *step[S]) send(c command.Command, path string, pending []command.Comman
 	st.note(f, path, Refuse)
 	return true, st.compensate(c, f.Err, path, pending)
 }
+
+// maxDepth is how often in a row something may be sent instead of what was refused or failed.
+const maxDepth = 32
+
+var errDepth = fmt.Errorf("process: more than %d commands in a row were sent instead of one another", maxDepth)
 
 // note keeps an outcome that nobody else remembers.
 func (st *step[S]) note(f Failure, path string, o Outcome) {
