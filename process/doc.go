@@ -34,7 +34,7 @@
 // other failures go to Type.OnError, which knows the command, those still to be sent, the state, the error and the number
 // of the attempt, and answers with an [Action]. By default what is not a refusal is tried again, and what remains is
 // parked: the instance is stuck, its later events wait in its stream, nobody else does. One that shares an event with other
-instances and is to try again is parked until then, and woken by a timer, so that the others need not wait. Commands that have no key's memory, such as
+// instances and is to try again is parked until then, and woken by a timer, so that the others need not wait. Commands that have no key's memory, such as
 // those of router.Func, must themselves be safe to repeat.
 //
 // [Instances] lists those that are stuck, or all, [History] shows what happened to one, and [RetryStuck], [SkipStuck] and
