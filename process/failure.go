@@ -54,11 +54,11 @@ const (
 	stop
 )
 
-// maxAttempts is when Default gives up: after something more than eight minutes.
+// maxAttempts is when Default gives up: after 7 minutes and 22 seconds.
 const maxAttempts = 20
 
 // Default is what happens without an OnError: what was refused is parked at once; all else
-// is tried again, with growing pauses, twenty times in eight minutes, and then parked.
+// is tried again, with growing pauses, twenty times in seven minutes, and then parked.
 func Default(f Failure) Action {
 	if f.Refused || f.Attempt >= maxAttempts {
 		return Park()
