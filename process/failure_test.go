@@ -220,6 +220,35 @@ func TestRefusalsThatWereRecordedAreNotAskedAgain(t *testing.T) {
 	}
 }
 
+// A pointer whose methods panic when it is nil.
+type fragile struct{ ID string }
+
+func (c *fragile) AggregateID() string { return c.ID }
+
+func TestACommandThatPanicsByItselfFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		typ := jobs()
+		typ.Routes[0] = process.Start(func(e Began) string { return e.ID }, func(*Job, Began) []command.Command {
+			return []command.Command{(*fragile)(nil), Do{"1", "b"}}
+		})
+		typ.OnError = func(f process.Failure) process.Action {
+			var p *command.PanicError
+			require.ErrorAs(t, f.Err, &p)
+			return process.Skip()
+		}
+		w := &world{}
+		h := command.HandlerFunc(func(ctx context.Context, e *command.Envelope) (command.Result, error) {
+			e.Command.AggregateID()
+			return w.HandleCommand(ctx, e)
+		})
+		l := begin(t, nil, func(*eventstore.Store) []projection.Runner { return []projection.Runner{typ.Open(h)} })
+		l.happen(Began{"1", nil})
+		require.Equal(t, []string{"b"}, w.did())
+		require.Equal(t, []string{"0.0 skipped", "0.1 done"}, l.outcomes("1"))
+	})
+}
+
 func TestCompensationsThatGoRoundAreParked(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -176,6 +176,9 @@ func (j *job[S]) asked(ask string, r *eventstore.Recorded) error {
 	if in.record.Status != Stuck {
 		return j.drain()
 	}
+	if in.record.Event == nil {
+		return fmt.Errorf("process: %s does not say what it is stuck at", in.stream)
+	}
 	if ask == askCancel {
 		timers := in.record.Timers
 		rec := record{Event: in.record.Event, Position: max(r.Position, in.record.Position), Status: Ended}
@@ -232,7 +235,9 @@ func waitingIn(ctx context.Context, s *eventstore.Store, stream eventstore.Strea
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, waiting{*rec.Event, r.Version})
+		if rec.Event != nil {
+			list = append(list, waiting{*rec.Event, r.Version})
+		}
 	}
 	return list, nil
 }

@@ -115,8 +115,10 @@ type Sent struct {
 	Attempt int     `json:"attempt,omitempty"`
 }
 
-func sent(path string, c command.Command, o Outcome) Sent {
-	s := Sent{Path: path, Type: reflect.TypeOf(c).String(), Aggregate: c.AggregateID(), Outcome: o}
+func sent(path string, c command.Command, o Outcome) (s Sent) {
+	s = Sent{Path: path, Type: reflect.TypeOf(c).String(), Outcome: o}
+	defer func() { _ = recover() }() // what the command's methods panic with is for who executes it
+	s.Aggregate = c.AggregateID()
 	if data, err := json.Marshal(c); err == nil {
 		s.Command = data
 	}

@@ -273,7 +273,10 @@ func (w *worker[S]) handle(ctx context.Context, id string, parts []*eventstore.R
 	in := w.cache.take(id)
 	defer w.cache.put(in)
 	j := &job[S]{w: w, in: in, ctx: ctx, shared: shared}
-	err := j.handle(parts)
+	err := func() (err error) {
+		defer recovered(&err)
+		return j.handle(parts)
+	}()
 	if err == nil {
 		return 0, nil
 	}
