@@ -326,7 +326,12 @@ func (s *Store) appendDirect(ctx context.Context, a prepared) driver.Result {
 	}
 	return await(ctx, func(ctx context.Context) driver.Result {
 		defer s.direct.RUnlock()
-		res := s.d.Append(ctx, a.Append)
+		var res driver.Result
+		if list := s.inlined(); len(list) > 0 {
+			res = s.appendWith(ctx, []driver.Append{a.Append}, list)[0]
+		} else {
+			res = s.d.Append(ctx, a.Append)
+		}
 		s.appended(&a, &res)
 		return res
 	})

@@ -26,6 +26,11 @@ type Store struct {
 
 	consumers consumers
 
+	inlines struct {
+		sync.Mutex // of writers
+		list       atomic.Pointer[[]*inline]
+	}
+
 	watchers struct {
 		sync.RWMutex
 		by map[string][]*watcher // by category

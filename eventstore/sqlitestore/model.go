@@ -256,6 +256,40 @@ func (r *ReadModel) Update(ctx context.Context, name string, from, to eventstore
 	})
 }
 
+// Shares reports whether the model is in the file of the store, so that it can be written
+// in the transactions of its appends.
+func (r *ReadModel) Shares(store *eventstore.Store) bool {
+	db, err := dbOf(store)
+	h, in := r.home.(inStore)
+	return err == nil && in && h.s == db.store
+}
+
+// UpdateIn calls fn, with the position that the named projection has reached, inside the transaction of
+// an append: tx is what [eventstore.Store.Inline] gives. The projection is moved to what fn
+// returns. If fn fails, nothing that it did remains, and UpdateIn returns its error; the append can go
+// on all the same. A model that does not share the store's file is errors.ErrUnsupported.
+func (r *ReadModel) UpdateIn(ctx context.Context, tx any, name string, fn func(c *sqlite.Conn, at eventstore.Position) (eventstore.Position, error)) (err error) {
+	h, in := r.home.(inStore)
+	if c, ok := tx.(*sqlite.Conn); !in || !ok || c != h.s.w.Conn {
+		return fmt.Errorf("sqlitestore: read model %s: not in the file that is being written: %w", r.key, errors.ErrUnsupported)
+	}
+	c := h.s.w
+	at, err := loadPosition(c.Conn, name)
+	if err != nil {
+		return err
+	}
+	defer sqlitex.Save(c.Conn)(&err)
+	to := at
+	if err := c.guest(ctx, func(c *sqlite.Conn) (failed error) {
+		to, failed = fn(c, at)
+		return failed
+	}); err != nil || to == at {
+		return err
+	}
+	return sqlitex.Execute(c.Conn, "INSERT OR REPLACE INTO projection_positions(name, position, tables) VALUES(?, ?, ?)",
+		&sqlitex.ExecOptions{Args: []any{name, int64(to), r.key}})
+}
+
 // guest lets fn use the connection in the transaction under way, and tidies up
 // after it.
 func (c *conn) guest(ctx context.Context, fn func(*sqlite.Conn) error) error {

@@ -1,0 +1,65 @@
+package eventstore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/levada-go/levada/eventstore/driver"
+)
+
+// An inline is a func that takes part in appends.
+type inline struct {
+	fn func(ctx context.Context, tx any, events []*Recorded) error
+}
+
+// Inline calls fn inside the transaction of every append that this Store makes from now on, once
+// for each append, with the engine's own transaction and the events as readers will see
+// them; tx is nil for an engine that has none. If fn fails or panics, that append fails
+// with its error and nothing of it is written; others that are committed together with it are not
+// concerned. Appends wait while fn runs. It must neither write to the Store nor modify or keep
+// the events. Conditional appends, see [Store.Tags], cannot take fn along: they are made without it.
+//
+// Call stop to end that. An engine that cannot do it is an ErrUnsupported.
+func (s *Store) Inline(fn func(ctx context.Context, tx any, events []*Recorded) error) (stop func(), err error) {
+	if _, ok := s.d.(driver.Inliner); !ok {
+		return nil, fmt.Errorf("eventstore: inline: %w", ErrUnsupported)
+	}
+	in := &inline{fn}
+	s.inlines.Lock()
+	defer s.inlines.Unlock()
+	s.setInlines(append(slices.Clone(s.inlined()), in))
+	return func() {
+		s.inlines.Lock()
+		defer s.inlines.Unlock()
+		s.setInlines(slices.DeleteFunc(slices.Clone(s.inlined()), func(x *inline) bool { return x == in }))
+	}, nil
+}
+
+func (s *Store) inlined() []*inline {
+	if list := s.inlines.list.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
+
+func (s *Store) setInlines(list []*inline) { s.inlines.list.Store(&list) }
+
+// appendWith appends with all inline funcs.
+func (s *Store) appendWith(ctx context.Context, as []driver.Append, list []*inline) []driver.Result {
+	return s.d.(driver.Inliner).AppendWith(ctx, as, func(tx any, stored []driver.Recorded) (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("eventstore: inline: panic: %v", p)
+			}
+		}()
+		events := s.decoder.page(context.Background(), stored, nil)
+		for _, in := range list {
+			// Appends of several callers are committed together: ctx is none of theirs.
+			if err := in.fn(context.Background(), tx, events); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
