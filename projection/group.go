@@ -62,6 +62,7 @@ type Task struct {
 
 	lane lane // nil if the task parks nothing
 
+	inline   func(ctx context.Context, tx any, events []*eventstore.Recorded) error // nil if it is not
 	replaces string
 	ended    func(ctx context.Context) (mark eventstore.Position, yes bool, err error)
 	freeze   func(ctx context.Context) (mark eventstore.Position, err error) // nil if it cannot be replaced
@@ -149,6 +150,14 @@ func (g *Group) Add(rs ...Runner) error {
 	}))
 	if err := errors.Join(faults...); err != nil {
 		return err
+	}
+	for _, t := range tasks {
+		if t.inline == nil {
+			continue
+		}
+		if _, err := g.Store.Inline(t.inline); err != nil {
+			return fmt.Errorf("projection %s: %w", t.Name, err)
+		}
 	}
 	if g.byName == nil {
 		g.byName, g.id = map[string]*member{}, uuid.NewString()

@@ -57,6 +57,16 @@ type Projection[T any] struct {
 	// SQLite file, let one write at a time.
 	Partitions int
 
+	// Inline has the events handled in the transaction of the append itself, by whichever process appends:
+	// the read model is never behind, an event that cannot be handled fails its append, with
+	// the handler's error, and appends wait for the handlers, which must not append. The Target must be an InlineTarget that shares the
+	// store's database, as sqlitestore.TargetIn makes it. It holds from Group.Add on. What is in the store
+	// already, and what is appended by a process that has no such projection, or by a conditional append, is
+	// handled by Group.Run as ever, with OnError, which does not park then; in between the state is
+	// StandBy. While more than a few events are missing, or one of them fails, appends go on without the
+	// projection, so as to keep the order.
+	Inline bool
+
 	// OnError decides what to do about an event that could not be handled. Nil
 	// means the Group's OnError, and if that is nil too, Retry. It is called
 	// from one goroutine at a time; if it panics, the event is retried.
@@ -100,49 +110,20 @@ func (p *Projection[T]) Task(g *Group) (Task, error) {
 	if p.Target == nil {
 		fault("no Target")
 	}
-	if len(p.Handlers) == 0 {
-		fault("no Handlers")
-	}
-	if len(p.Filter.Types) > 0 {
-		fault("Filter.Types must be empty: it is filled in from Handlers")
-	}
-	for _, stream := range p.Filter.Streams {
-		if err := stream.Validate(); err != nil {
-			fault("Filter.Streams: %w", err)
-		}
-	}
-	for _, category := range p.Filter.Categories {
-		if category == "" || strings.Contains(category, "-") {
-			fault("Filter.Categories: %q is no category: empty, or with a dash", category)
-		}
-	}
 	if p.Partitions < 0 || p.Partitions > maxPartitions {
 		fault("%d Partitions: want at most %d", p.Partitions, maxPartitions)
 	}
 	if p.Partitions > 1 && p.Replaces != "" {
 		fault("Replaces another, with Partitions")
 	}
-	filter := p.Filter
-	filter.Types = make([]string, 0, len(p.Handlers))
-	handlers := make(map[reflect.Type]Handler[T], len(p.Handlers))
-	for _, h := range p.Handlers {
-		if h.handle == nil {
-			fault("a Handler that On did not make, or made of nil")
-			continue
-		}
-		if _, dup := handlers[h.event]; dup {
-			fault("two handlers for %v", h.event)
-			continue
-		}
-		handlers[h.event] = h
-		name, ok := h.name(&g.Store.Types)
-		if !ok {
-			fault("handler for %v: %w", h.event, eventstore.ErrUnregistered)
-			continue
-		}
-		filter.Types = append(filter.Types, name)
+	if p.Inline && (p.Partitions > 1 || p.Replaces != "") {
+		fault("Inline, with Partitions or Replaces")
 	}
-	if err := errors.Join(faults...); err != nil {
+	if in, ok := p.Target.(InlineTarget[T]); p.Inline && !(ok && in.Shares(g.Store)) {
+		fault("Inline: the Target does not share the database of the store")
+	}
+	pl, err := p.plan(g.Store)
+	if err := errors.Join(append(faults, err)...); err != nil {
 		return Task{}, err
 	}
 	onError := p.OnError
@@ -168,10 +149,11 @@ func (p *Projection[T]) Task(g *Group) (Task, error) {
 			name = partitionName(name, i)
 		}
 		w := &worker[T]{
-			name: name, base: p.Name, partitions: partitions, by: p.Key, target: p.Target, handlers: handlers, filter: filter, onError: onError,
+			name: name, base: p.Name, partitions: partitions, by: p.Key, plan: pl, target: p.Target, onError: onError,
 			g: g, m: g.member(p.Name), limit: limitOf(p.Target), log: g.logger().With("projection", p.Name),
 			trials: map[eventKey]*trial{}, skipped: map[eventKey]struct{}{},
 		}
+		w.inline = p.Inline
 		w.desk = w.newDesk(false)
 		if w.m != nil {
 			w.old = w.m.old
@@ -221,7 +203,65 @@ func (p *Projection[T]) Task(g *Group) (Task, error) {
 		t.ended = func(ctx context.Context) (eventstore.Position, bool, error) { return newWorker(0).ended(ctx) }
 		t.freeze = func(ctx context.Context) (eventstore.Position, error) { return newWorker(0).freeze(ctx) }
 	}
+	if p.Inline {
+		t.freeze = nil
+		w := newWorker(0)
+		t.inline = func(ctx context.Context, tx any, events []*eventstore.Recorded) error {
+			return w.within(ctx, tx, p.Target.(InlineTarget[T]), events)
+		}
+	}
 	return t, nil
+}
+
+// A plan is what of a projection its handlers and filter say.
+type plan[T any] struct {
+	handlers map[reflect.Type]Handler[T]
+	filter   eventstore.Filter
+}
+
+// plan reports everything that is wrong with handlers and filter.
+func (p *Projection[T]) plan(store *eventstore.Store) (plan[T], error) {
+	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("projection %s: "+format, append([]any{p.Name}, args...)...))
+	}
+	if len(p.Handlers) == 0 {
+		fault("no Handlers")
+	}
+	if len(p.Filter.Types) > 0 {
+		fault("Filter.Types must be empty: it is filled in from Handlers")
+	}
+	for _, stream := range p.Filter.Streams {
+		if err := stream.Validate(); err != nil {
+			fault("Filter.Streams: %w", err)
+		}
+	}
+	for _, category := range p.Filter.Categories {
+		if category == "" || strings.Contains(category, "-") {
+			fault("Filter.Categories: %q is no category: empty, or with a dash", category)
+		}
+	}
+	filter := p.Filter
+	filter.Types = make([]string, 0, len(p.Handlers))
+	handlers := make(map[reflect.Type]Handler[T], len(p.Handlers))
+	for _, h := range p.Handlers {
+		if h.handle == nil {
+			fault("a Handler that On did not make, or made of nil")
+			continue
+		}
+		if _, dup := handlers[h.event]; dup {
+			fault("two handlers for %v", h.event)
+			continue
+		}
+		handlers[h.event] = h
+		name, ok := h.name(&store.Types)
+		if !ok {
+			fault("handler for %v: %w", h.event, eventstore.ErrUnregistered)
+			continue
+		}
+		filter.Types = append(filter.Types, name)
+	}
+	return plan[T]{handlers, filter}, errors.Join(faults...)
 }
 
 // nameBytes leaves room in a stream's or lease's name for what goes around it.

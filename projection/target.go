@@ -40,6 +40,21 @@ type Limiter interface {
 	BatchLimit() (events int, hold time.Duration)
 }
 
+// An InlineTarget is a Target whose read model can be in a store's own database, and
+// be written in the transactions of its appends: see Projection.Inline.
+type InlineTarget[T any] interface {
+	Target[T]
+
+	// Shares reports whether the model is in the database of the store.
+	Shares(store *eventstore.Store) bool
+
+	// UpdateIn calls fn, with the position that the named projection has reached, inside the
+	// transaction tx that eventstore.Store.Inline gives, and moves the projection to what
+	// fn returns. If fn fails, nothing that it did remains, UpdateIn returns its error, and the
+	// transaction can go on.
+	UpdateIn(ctx context.Context, tx any, name string, fn func(tx T, at eventstore.Position) (eventstore.Position, error)) error
+}
+
 // ErrMoved reports that another process has moved the projection. It is the
 // same value as eventstore.ErrMoved.
 var ErrMoved = eventstore.ErrMoved

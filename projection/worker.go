@@ -39,23 +39,26 @@ const (
 
 // A worker runs a projection once, from start to end. Only its own goroutine uses it.
 type worker[T any] struct {
-	name       string // of its position
-	base       string // of the projection
-	by         func(*eventstore.Recorded) string
-	desk       *desk
+	plan[T]
+	base    string // the projection's name
+	name    string // of its position in the target
+	target  Target[T]
+	by      func(*eventstore.Recorded) string
+	onError func(Failure) Action
+	inline  bool
+	g       *Group
+	m       *member
+	log     *slog.Logger
+
 	partitions int
-	crew       *crew               // of the partitions; nil for a projection that has none
-	index      int                 // in it
-	old        *member             // that it is to replace
-	mark       eventstore.Position // where that is, or ended
-	frozen     bool                // whether that has ended
-	target     Target[T]
-	handlers   map[reflect.Type]Handler[T]
-	filter     eventstore.Filter
-	onError    func(Failure) Action
-	g          *Group
-	m          *member
-	log        *slog.Logger
+	index      int   // of its own, if there are several
+	crew       *crew // of them, nil if there are not
+
+	old    *member             // that it is to replace, or nil
+	mark   eventstore.Position // where that is, or ended
+	frozen bool                // whether that has ended
+
+	desk *desk // of what is parked
 
 	life    uint64              // of the model; 0 if nothing was parked in it
 	durable eventstore.Position // in the target
@@ -512,7 +515,7 @@ func (w *worker[T]) decide(ctx context.Context, r *eventstore.Recorded, err erro
 	t.attempts++
 	f := Failure{w.base, r, err, t.attempts}
 	action := w.ask(ctx, f)
-	if action.kind == park && (w.desk.parkedKeys() >= maxParked || r.Position >= 1<<lifeBit) {
+	if action.kind == park && (w.inline || w.desk.parkedKeys() >= maxParked || r.Position >= 1<<lifeBit) {
 		action = Retry(f)
 	}
 	switch action.kind {
