@@ -37,6 +37,25 @@ func Load[M any](ctx context.Context, store *eventstore.Store, p *Projection[*M]
 	return model, head, nil
 }
 
+// Apply calls p's handlers with events of the store, in order, and tx, which belongs to the
+// caller: no position is moved, and p's Target is not used. Events that p does not
+// handle, or its Filter leaves out, are passed over. The first error ends it.
+func (p *Projection[T]) Apply(ctx context.Context, store *eventstore.Store, tx T, events ...*eventstore.Recorded) error {
+	w, err := p.plan(store)
+	if err != nil {
+		return err
+	}
+	for _, r := range events {
+		if !w.filter.Match(r.Stream, r.Type) {
+			continue
+		}
+		if err := w.fold(ctx, tx, r); err != nil {
+			return fmt.Errorf("projection: apply %s: %w", p.Name, err)
+		}
+	}
+	return nil
+}
+
 // fold handles an event, if there is a handler for it.
 func (p *plan[T]) fold(ctx context.Context, tx T, r *eventstore.Recorded) (err error) {
 	if r.Err != nil {
