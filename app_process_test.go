@@ -2,6 +2,7 @@ package levada_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,10 +42,10 @@ func TestAnAppRunsProcesses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var m projection.Memory[Totals]
-		var seen int
+		var seen atomic.Int64
 		count := func(next command.Handler) command.Handler {
 			return command.HandlerFunc(func(ctx context.Context, e *command.Envelope) (command.Result, error) {
-				seen++
+				seen.Add(1)
 				return next.HandleCommand(ctx, e)
 			})
 		}
@@ -56,7 +57,7 @@ func TestAnAppRunsProcesses(t *testing.T) {
 		require.NoError(t, err)
 		synctest.Wait()
 		require.Equal(t, 4, total(&m, "a"))
-		require.Equal(t, 4, seen, "its commands pass the middleware, too")
+		require.EqualValues(t, 4, seen.Load(), "its commands pass the middleware, too")
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.Equal(t, 1, total(&m, "b"), "the timers' commands are equal, and so it is one timer")

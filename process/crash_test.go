@@ -40,6 +40,9 @@ func TestACrashAtAnyWriteHasNoSecondEffect(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			for _, silent := range []bool{true, false} {
+				if race && !silent {
+					continue
+				}
 				for writes := int64(1); ; writes++ {
 					died := false
 					synctest.Test(t, func(t *testing.T) {

@@ -313,6 +313,10 @@ func TestMoneyIsConservedWhateverHappens(t *testing.T) {
 		kind, index int
 		wait        time.Duration
 	}
+	most := 30
+	if race {
+		most = 10
+	}
 	rapid.Check(t, func(r *rapid.T) {
 		seed := rapid.Uint64().Draw(r, "seed")
 		steps := rapid.SliceOfN(rapid.Custom(func(r *rapid.T) step {
@@ -320,7 +324,7 @@ func TestMoneyIsConservedWhateverHappens(t *testing.T) {
 				rapid.SampledFrom([]int{0, 0, 0, 0, 1, 2, 2, 3, 4, 5, 5, 5, 6, 7, 8}).Draw(r, "kind"), rapid.IntRange(0, 15).Draw(r, "index"),
 				time.Duration(rapid.IntRange(0, 3000).Draw(r, "wait")) * time.Millisecond,
 			}
-		}), 5, 30).Draw(r, "steps")
+		}), 5, most).Draw(r, "steps")
 		var faults []string
 		synctest.Test(t, func(t *testing.T) {
 			w := &town{t: t, d: memstore.NewDriver().(everything), rand: rand.New(rand.NewPCG(seed, 0)), kind: true}

@@ -93,6 +93,7 @@ func (k *keeper) run(ctx context.Context) error {
 		}
 		return err
 	}
+	k.g.Moved(k.t.Name, after) // there may be nothing to follow
 	defer k.leave(ctx)
 	defer k.wg.Wait()
 

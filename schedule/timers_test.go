@@ -106,7 +106,11 @@ type plain struct {
 }
 
 func start(t *testing.T, d driver.Store, s *sink) *node {
-	n := &node{store: eventstore.New(d, &eventstore.Options{Logger: quiet})}
+	return startOn(t, eventstore.New(d, &eventstore.Options{Logger: quiet}), s)
+}
+
+func startOn(t *testing.T, store *eventstore.Store, s *sink) *node {
+	n := &node{store: store}
 	n.group = &projection.Group{Store: n.store, Logger: quiet}
 	timers := &schedule.Timers{Commands: map[string]command.Command{"remind": Remind{}}, Handler: s}
 	n.router.Handle(timers)
@@ -172,6 +176,26 @@ func TestCommandsAreDispatchedAtTheirTime(t *testing.T) {
 			break
 		}
 		require.Len(t, events(t, n.store), 9, "set, due and done, three times")
+	})
+}
+
+func TestNobodyWaitsForTimersThatWereReadToBeginWith(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := shared{memstore.NewDriver().(engine)}
+		n := start(t, d, &sink{})
+		res := n.at(t, time.Hour, "a")
+		n.stop()
+		require.NoError(t, n.group.Wait(t.Context(), res.Position), "it does not run")
+		sub, err := eventstore.Subscribe(t.Context(), n.store, eventstore.Transient[int]{Map: func(*eventstore.Recorded) int { return 0 }})
+		require.NoError(t, err) // so that the store is followed already
+		defer sub.Close()
+		n = startOn(t, n.store, &sink{})
+		defer func() { n.stop() }()
+		require.NoError(t, n.group.Wait(t.Context(), res.Position))
+		list, err := n.group.Status(t.Context())
+		require.NoError(t, err)
+		require.Zero(t, list[0].Lag)
 	})
 }
 
