@@ -48,5 +48,14 @@
 //
 // # Starting over
 //
-// [Group.Reset] empties a read model and handles every event again.
+// [Group.Reset] empties a read model and handles every event again; [Group.Rebuild]
+// tells how it gets on. A projection that Replaces another is filled beside it, while
+// that one answers, and takes over when it has caught up: see [Live] and [Replaying].
+//
+// # Other ways to run
+//
+// With Partitions, events of different keys are handled at the same time, those of one
+// key in order. Inline, they are handled in the transaction of their append, by an
+// [InlineTarget]. [Load] folds them on demand. [Checkpointed] is for what has no
+// transactions, at least once.
 package projection

@@ -274,6 +274,9 @@ func (w *worker[T]) batch(ctx context.Context, b eventstore.Batch[*eventstore.Re
 	if err == nil {
 		err = w.handleBatch(ctx, b)
 	}
+	if err == nil {
+		_, _, err = w.behind(ctx)
+	}
 	return err
 }
 
