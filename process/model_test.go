@@ -3,7 +3,9 @@ package process_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -313,11 +315,18 @@ func TestMoneyIsConservedWhateverHappens(t *testing.T) {
 		kind, index int
 		wait        time.Duration
 	}
-	most := 30
+	// One check is some minutes of many nodes, and takes a tenth of a second: unless asked for more there are 40.
+	most, checks := 30, 40
 	if race {
-		most = 10
+		most, checks = 10, 15
+	}
+	if f := flag.Lookup("rapid.checks"); f.Value.String() != f.DefValue {
+		checks = math.MaxInt
 	}
 	rapid.Check(t, func(r *rapid.T) {
+		if checks--; checks < 0 {
+			return
+		}
 		seed := rapid.Uint64().Draw(r, "seed")
 		steps := rapid.SliceOfN(rapid.Custom(func(r *rapid.T) step {
 			return step{

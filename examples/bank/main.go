@@ -2,7 +2,7 @@
 //
 //	go run ./examples/bank [-db FILE]
 //
-// Its events are in memory, or in a file: then run it again, and again after ten minutes.
+// Its events are in memory, or in a file: then run it again, and again after two minutes.
 package main
 
 import (

@@ -35,7 +35,7 @@ func TestTheStoryIsTold(t *testing.T) {
 		require.NoError(t, run(t.Context(), &out, db))
 		require.Equal(t, story+`ann         90.00   held 0.00
 bob         105.00  held 5.00
-transfer 5  waits   transfer.expire comes in 10m0s
+transfer 5  waits   transfer.expire comes in 2m0s
 `, out.String())
 		if db == "" {
 			continue
@@ -46,8 +46,8 @@ transfer 5  waits   transfer.expire comes in 10m0s
 		require.True(t, ok, out.String())
 		require.Equal(t, `ann          80.00   held 0.00
 bob          110.00  held 10.00
-transfer 10  waits   transfer.expire comes in 10m0s
-transfer 5   waits   transfer.expire comes in 10m0s
+transfer 10  waits   transfer.expire comes in 2m0s
+transfer 5   waits   transfer.expire comes in 2m0s
 `, rest, "it goes on where it was")
 	}
 }

@@ -4,7 +4,7 @@
 //	Send ──► Sent ──► Hold ──► Held ──► Receive ──► Received ──► Capture ──► Captured ──► Complete ──► Completed
 //	                   │         │          │
 //	                   │         │          └─ refused ──► Release, Fail ──► Failed
-//	                   │         └─ the receiver is asked, and ten minutes pass ──► Expire ──► Expired ──► Release
+//	                   │         └─ the receiver is asked, and two minutes pass ──► Expire ──► Expired ──► Release
 //	                   └─ refused ──► Fail ──► Failed
 //
 // At every moment all money is in the balances and holds, or has been received before its

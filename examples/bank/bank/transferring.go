@@ -15,7 +15,7 @@ type Transferring struct {
 }
 
 // TimeToAccept is how long a receiver who is asked may take.
-const TimeToAccept = 10 * time.Minute
+const TimeToAccept = 2 * time.Minute
 
 // Transferrals see each transfer through: the money is held, received, and then leaves.
 var Transferrals = &process.Type[Transferring]{
