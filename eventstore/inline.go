@@ -13,12 +13,13 @@ type inline struct {
 	fn func(ctx context.Context, tx any, events []*Recorded) error
 }
 
-// Inline calls fn inside the transaction of every append that this Store makes from now on, once
-// for each append, with the engine's own transaction and the events as readers will see
-// them; tx is nil for an engine that has none. If fn fails or panics, that append fails
-// with its error and nothing of it is written; others that are committed together with it are not
-// concerned. Appends wait while fn runs. It must neither write to the Store nor modify or keep
-// the events. Conditional appends, see [Store.Tags], cannot take fn along: they are made without it.
+// Inline calls fn inside the transaction of every append that this Store makes from
+// now on, once for each append, with the engine's own transaction and the events as
+// readers will see them; tx is nil for an engine that has none. If fn fails or
+// panics, that append fails with its error and nothing of it is written; others that
+// are committed together with it are not concerned. Appends wait while fn runs. It
+// must neither write to the Store nor modify or keep the events. Conditional appends,
+// see [Store.Tags], cannot take fn along: they are made without it.
 //
 // Call stop to end that. An engine that cannot do it is an ErrUnsupported.
 func (s *Store) Inline(fn func(ctx context.Context, tx any, events []*Recorded) error) (stop func(), err error) {

@@ -44,7 +44,8 @@ func (c *checkpointed) Load(ctx context.Context, name string) (eventstore.Positi
 	return eventstore.Position(p.Position), err
 }
 
-// Update implements Target, but that what fn does stays if it fails, or the position cannot be moved.
+// Update implements Target, but that what fn does stays if it fails, or the position
+// cannot be moved.
 func (c *checkpointed) Update(ctx context.Context, name string, from, to eventstore.Position, fn func(struct{}) error) error {
 	points, p, ok, err := c.load(ctx, name)
 	if err != nil {

@@ -336,6 +336,9 @@ func (g *Group) Reset(ctx context.Context, name string) error {
 	m.resets--
 	if err == nil {
 		m.paused = false
+		if m.old != nil { // the predecessor answers until it is there again
+			m.old.succeeded = false
+		}
 		g.setState(m, StandBy, nil)
 		g.moved(m, 0)
 	}

@@ -676,3 +676,116 @@ func TestParkedEventsInASQLiteModel(t *testing.T) {
 	require.Equal(t, []int{1, 4, 6}, have())
 	require.Equal(t, []string{"shelf-a:3"}, keysOf(t, g))
 }
+
+// dying is a target that works for so many accesses and then not at all, before or
+// after it has done the last one, as if the process had ended there.
+type dying[T any] struct {
+	projection.Target[T]
+	mu    sync.Mutex
+	left  int
+	after bool
+	dead  bool
+}
+
+func (d *dying[T]) access(fn func() error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.dead {
+		return errBoom
+	}
+	if d.left--; d.left < 0 {
+		d.dead = true
+		if d.after {
+			_ = fn()
+		}
+		return errBoom
+	}
+	return fn()
+}
+
+func (d *dying[T]) Load(ctx context.Context, name string) (at eventstore.Position, err error) {
+	err = d.access(func() error {
+		at, err = d.Target.Load(ctx, name)
+		return err
+	})
+	return at, err
+}
+
+func (d *dying[T]) Update(ctx context.Context, name string, from, to eventstore.Position, fn func(T) error) error {
+	return d.access(func() error { return d.Target.Update(ctx, name, from, to, fn) })
+}
+
+// Wherever a process ends while it parks, retries or discards, the next one goes on as if it had not.
+func TestAProcessMayEndAnywhereWhileItParks(t *testing.T) {
+	t.Parallel()
+	for _, discard := range []bool{false, true} {
+		for _, after := range []bool{false, true} {
+			t.Run(fmt.Sprintf("discard=%v/after=%v", discard, after), func(t *testing.T) {
+				t.Parallel()
+				died := 0
+				for left := range 60 {
+					synctest.Test(t, func(t *testing.T) {
+						if dieWhileParking(t, left, after, discard) {
+							died++
+						}
+					})
+				}
+				require.Greater(t, died, 20)
+				require.Less(t, died, 60, "one process must have come through")
+			})
+		}
+	}
+}
+
+func dieWhileParking(t *testing.T, left int, after, discard bool) (died bool) {
+	s, bad := shelfStore(t), &poison{}
+	bad.put(2)
+	var m projection.Memory[Shelf]
+	mortal := &dying[*Shelf]{Target: &m, left: left, after: after}
+	g := newGroup(s)
+	p := shelved(mortal, bad)
+	p.OnError = projection.ParkAfter(1)
+	require.NoError(t, g.Add(p))
+	stop := start(t, g)
+	put(t, s, "a", 1, 2, 3)
+	put(t, s, "b", 11)
+	time.Sleep(time.Second)
+	put(t, s, "a", 4)
+	time.Sleep(time.Second)
+	unpark := func(g *projection.Group) error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if discard {
+			return g.Discard(ctx, "shelf", "shelf-a")
+		}
+		bad.cure()
+		return g.Retry(ctx, "shelf", "shelf-a")
+	}
+	_ = unpark(g)
+	require.NoError(t, stop())
+	mortal.mu.Lock()
+	died = mortal.dead
+	mortal.mu.Unlock()
+
+	next := newGroup(s)
+	p = shelved(lasting[*Shelf]{&m}, bad)
+	p.OnError = projection.ParkAfter(1)
+	require.NoError(t, next.Add(p))
+	start(t, next)
+	wait(t, next, put(t, s, "b", 12))
+	err := unpark(next)
+	if !errors.Is(err, projection.ErrNotParked) {
+		require.NoError(t, err)
+	}
+	wait(t, next, put(t, s, "a", 5))
+	want := Shelf{"a": {1, 2, 3, 4, 5}, "b": {11, 12}}
+	got := shelf(&m)
+	if discard {
+		// What was not parked yet when the first process died is parked, and given up, by the second.
+		require.Equal(t, []int{1, 5}, got["a"], "died at %d", left)
+		got["a"] = want["a"]
+	}
+	require.Equal(t, want, got, "died at %d", left)
+	require.Empty(t, keysOf(t, next))
+	return died
+}

@@ -54,7 +54,8 @@ func single(at place) error {
 	return nil
 }
 
-// A crew is the workers of a projection's partitions. The group's lock guards what it knows of them.
+// A crew is the workers of a projection's partitions. The group's lock guards what it
+// knows of them.
 type crew struct {
 	g        *Group
 	m        *member
@@ -197,9 +198,9 @@ const (
 	seatPatience = time.Second
 )
 
-// A reader reads the store once for all partitions. It starts where the first of them is, once all
-// are there, or the first has waited for seatPatience. Who comes later, or is late, reads for
-// itself.
+// A reader reads the store once for all partitions. It starts where the first of them
+// is, once all are there, or the first has waited for seatPatience. Who comes later,
+// or is late, reads for itself.
 type reader struct {
 	store  *eventstore.Store
 	filter eventstore.Filter

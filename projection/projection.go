@@ -30,12 +30,14 @@ type Projection[T any] struct {
 	// Types must be empty: they are filled in from Handlers.
 	Filter eventstore.Filter
 
-	// Replaces is the name of another projection of the Group that this one is to take the
-	// place of: the next version of a read model, with a name and a target, or tables, of
-	// its own. It handles the whole history beside the other, which is read from meanwhile,
-	// and then takes over: the other ends, for good, in the state Replaced, and can be
-	// emptied by Group.Reset and dropped from the program, together with this field. Both go on where
-	// they were when the process ends and starts again. See Live, Replaying and
+	// Replaces is the name of another projection of the Group that this one is to
+	// take the place of: the next version of a read model, with a name and a target,
+	// or tables, of its own. It handles the whole history beside the other, which is
+	// read from meanwhile, and then takes over: the other ends, for good, in the
+	// state Replaced, and can be emptied by Group.Reset and dropped from the program,
+	// together with this field. Both go on where they were when the process ends and
+	// starts again; a Memory, which starts anew, is replaced at once. If this one is
+	// reset, the other answers again until it is there. See Live, Replaying and
 	// Group.Current. Neither of them may have Partitions.
 	Replaces string
 
@@ -46,25 +48,28 @@ type Projection[T any] struct {
 	// stream. With Partitions it is called from several goroutines at a time.
 	Key func(r *eventstore.Recorded) string
 
-	// Partitions, if it is more than 1 (at most 256), is among how many workers the events are
-	// divided by their key: those of one key are handled in order, those of different
-	// keys at the same time, each partition in transactions and at a position of its own, named
-	// Name/0 and so on in the target. The store is read, and events are decoded, once for all of them, but for a
-	// partition that falls behind, which then reads for itself. The hash is eventstore.PartitionOf.
-	// Wait and Status tell of the least. The number is stored with the read model when it is
-	// first filled; another one stops the projection with ErrPartitions until Reset.
-	// How much the partitions do at the same time is up to the target: a Memory, and an
-	// SQLite file, let one write at a time.
+	// Partitions, if it is more than 1 (at most 256), is among how many workers the
+	// events are divided by their key: those of one key are handled in order, those
+	// of different keys at the same time, each partition in transactions and at a
+	// position of its own, named Name/0 and so on in the target. The store is read,
+	// and events are decoded, once for all of them, but for a partition that falls
+	// behind, which then reads for itself. The hash is eventstore.PartitionOf. Wait
+	// and Status tell of the least. The number is stored with the read model when it
+	// is first filled; another one stops the projection with ErrPartitions until
+	// Reset. How much the partitions do at the same time is up to the target: a
+	// Memory, and an SQLite file, let one write at a time.
 	Partitions int
 
-	// Inline has the events handled in the transaction of the append itself, by whichever process appends:
-	// the read model is never behind, an event that cannot be handled fails its append, with
-	// the handler's error, and appends wait for the handlers, which must not append. The Target must be an InlineTarget that shares the
-	// store's database, as sqlitestore.TargetIn makes it. It holds from Group.Add on. What is in the store
-	// already, and what is appended by a process that has no such projection, or by a conditional append, is
-	// handled by Group.Run as ever, with OnError, which does not park then; in between the state is
-	// StandBy. While more than a few events are missing, or one of them fails, appends go on without the
-	// projection, so as to keep the order.
+	// Inline has the events handled in the transaction of the append itself, by
+	// whichever process appends: the read model is never behind, an event that cannot
+	// be handled fails its append, with the handler's error, and appends wait for the
+	// handlers, which must not append. The Target must be an InlineTarget that shares
+	// the store's database, as sqlitestore.TargetIn makes it. It holds from Group.Add
+	// on. What is in the store already, and what is appended by a process that has no
+	// such projection, or by a conditional append, is handled by Group.Run as ever,
+	// with OnError, which does not park then; in between the state is StandBy. While
+	// more than a few events are missing, or one of them fails, appends go on without
+	// the projection, so as to keep the order.
 	Inline bool
 
 	// OnError decides what to do about an event that could not be handled. Nil

@@ -87,8 +87,9 @@ func (g *Group) succeeded(ctx context.Context, m *member) (bool, error) {
 	return true, nil
 }
 
-// A Live answers from whichever version of a read model is current, where a projection
-// Replaces another. It must not be modified after its first use, and is then safe for concurrent use.
+// A Live answers from whichever version of a read model is current, where a
+// projection Replaces another. It must not be modified after its first use, and is
+// then safe for concurrent use.
 type Live[V any] struct {
 	Group *Group
 	// Models are what to read from, by the names of the projections that fill them. They

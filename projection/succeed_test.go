@@ -309,3 +309,40 @@ func TestTheETAComesOfThePace(t *testing.T) {
 		require.Zero(t, status(t, g, "log").ETA)
 	})
 }
+
+func TestThePredecessorAnswersWhileTheSuccessorIsReset(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t)
+		var v1, v2 projection.Memory[Log]
+		out := &mails{}
+		slow := &tap[*Log]{Target: &v2}
+		p := mailing("log2", slow, out, 10)
+		p.Replaces = "log"
+		g := newGroup(s)
+		require.NoError(t, g.Add(mailing("log", &v1, out, 1)))
+		stop := start(t, g)
+		wait(t, g, add(t, s, 1, 2))
+		require.NoError(t, stop())
+		require.NoError(t, g.Add(p))
+		start(t, g)
+		last := add(t, s, 3)
+		wait(t, g, last)
+		time.Sleep(5 * time.Second)
+		current := func() string {
+			name, err := g.Current(t.Context(), "log")
+			require.NoError(t, err)
+			return name
+		}
+		require.Equal(t, "log2", current())
+		hold := make(chan struct{})
+		slow.before = func(eventstore.Position) error { <-hold; return nil }
+		require.NoError(t, g.Reset(t.Context(), "log2"))
+		synctest.Wait()
+		require.Equal(t, "log", current())
+		close(hold)
+		time.Sleep(5 * time.Second)
+		require.Equal(t, "log2", current())
+		require.Equal(t, []int{10, 20, 30}, seen(&v2))
+	})
+}

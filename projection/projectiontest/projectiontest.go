@@ -1,6 +1,6 @@
-// Package projectiontest tests the handlers of a projection: a [History] of events, the
-// [Model] that comes of it, and a check, [Idempotent], that handling an event twice is
-// the same as once, which sinks without transactions need.
+// Package projectiontest tests the handlers of a projection: a [History] of events,
+// the [Model] that comes of it, and a check, [Idempotent], that handling an event
+// twice is the same as once, which sinks without transactions need.
 //
 //	h := projectiontest.Given(t, register, projectiontest.In("till-1", Sold{"tea", 3}, Sold{"cake", 5}))
 //	require.Equal(t, &Sales{…}, projectiontest.Model(h, sales))
@@ -35,8 +35,8 @@ type History struct {
 	t     testing.TB
 }
 
-// Given returns a History of events, appended in this order. register gives the types of all events that
-// the projections handle their names, as the application does.
+// Given returns a History of events, appended in this order. register gives the types
+// of all events that the projections handle their names, as the application does.
 func Given(t testing.TB, register func(*eventstore.Types) error, events ...Events) *History {
 	t.Helper()
 	s := memstore.Open(nil)
