@@ -458,6 +458,7 @@ func TestAConsumerCanBePausedResetAndDeleted(t *testing.T) {
 		d := w.next()
 		require.NoError(t, s.PauseConsumer(ctx, "c"))
 		require.NoError(t, s.PauseConsumer(ctx, "c"))
+		synctest.Wait()
 		ack(t, d)
 		require.Nil(t, w.next())
 		list, err := s.Consumers(ctx)
