@@ -156,14 +156,13 @@ func carryOutSuccession(t *testing.T, seed uint64, rate float64, steps []int) er
 		stops[i] = start(t, groups[i])
 		return nil
 	}
-	var last eventstore.Position
 	var all []int
 	for _, n := range steps {
 		switch n % 4 {
 		case 0, 1:
 			for range n%5 + 1 {
 				all = append(all, len(all)+1)
-				last = add(t, s, len(all))
+				add(t, s, len(all))
 			}
 		case 2:
 			if err := toggle(n / 4 % 2); err != nil {
@@ -184,7 +183,7 @@ func carryOutSuccession(t *testing.T, seed uint64, rate float64, steps []int) er
 		}
 	}
 	all = append(all, len(all)+1)
-	last = add(t, s, len(all))
+	last := add(t, s, len(all))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
 	for i, g := range groups {
