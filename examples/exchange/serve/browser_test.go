@@ -285,5 +285,6 @@ func TestThePageStandsWithoutScripts(t *testing.T) {
 	tab.Click("#submit")
 	tab.WaitText("#answer", "0.0001 BTC traded")
 	shoot(tab, "plain", 1400, 900)
+	tab.Close() // which may still be loading its icon
 	require.Equal(t, 0, o.end(), o.errs.String())
 }
