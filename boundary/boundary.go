@@ -24,14 +24,15 @@ type Model[S any] struct {
 const attempts = 8
 
 // Decide folds the model's events, calls decide with the result, and appends what it returns: all or nothing, each
-// event at the end of its stream. It returns the position of the last one, which is what to wait for. If an event of the model came
-// in meanwhile, Decide folds that too and calls decide again, up to eight times in all, with growing random pauses of at most 64 ms;
-// then the error Is [eventstore.ErrConflict]. With one decider at a time decide is called once.
+// event at the end of its stream. It returns the position of the last one, which is what to wait for. If an event
+// of the model came in meanwhile, Decide folds that too and calls decide again, up to eight times in all, with
+// growing random pauses of at most 64 ms; then the error Is [eventstore.ErrConflict]. With one decider at a time
+// decide is called once.
 //
-// An error of decide is returned untouched, and nothing is appended; nor is anything when it returns no events, and the
-// position is 0 then. decide must not change what the state refers to. An event of the model that cannot
-// be decoded, or has a type that the store does not know, is an error: a decision must not rest on half of what happened. All
-// other errors are those of [eventstore.TagStore.Append] and Read.
+// An error of decide is returned untouched, and nothing is appended; nor is anything when it returns no events,
+// and the position is 0 then. decide must not change what the state refers to. An event of the model that cannot
+// be decoded, or has a type that the store does not know, is an error: a decision must not rest on half of what
+// happened. All other errors are those of [eventstore.TagStore.Append] and Read.
 //
 // Dispatched from an event handler with its context, the events continue its conversation.
 func Decide[S any](ctx context.Context, t *eventstore.TagStore, m Model[S], decide func(S) ([]eventstore.To, error)) (eventstore.Position, error) {

@@ -27,11 +27,12 @@ type Consumer struct {
 	// By gives an event's key: events of one key are in one partition, and delivered in order.
 	// Nil means its stream. It must always return the same key for the same event.
 	By func(*Recorded) string
-	// Keys is for events that belong to several keys, or to none and are then passed over; By must be nil with it. An event is delivered in each of the
-	// partitions that its keys are in, see [PartitionOf], and is acknowledged in each of them.
+	// Keys is for events that belong to several keys, or to none and are then passed over; By must be nil with it.
+	// An event is delivered in each of the partitions that its keys are in, see [PartitionOf], and is acknowledged
+	// in each of them.
 	Keys func(*Recorded) []string
-	// Progress, if set, is told in order up to which position everything has been dealt with, as long as this member has all partitions. It must
-	// be quick and must not call the store.
+	// Progress, if set, is told in order up to which position everything has been dealt with, as long as this
+	// member has all partitions. It must be quick and must not call the store.
 	Progress func(Position)
 
 	// Batch bounds the events of one delivery. Default 256.
@@ -73,10 +74,10 @@ type Delivery struct {
 	items []*item
 }
 
-// Ack records that the delivery has been dealt with. When it returns nil that is
-// durable: no event of it is delivered again, to anyone. It does not say anything about
-// other deliveries, earlier or later. The consumer's position is that of the last event before the first one not
-// acknowledged; if all are, it passes over what the filter leaves out, and is stored after a second or 10,000 positions of that.
+// Ack records that the delivery has been dealt with. When it returns nil that is durable: no event of it is
+// delivered again, to anyone. It does not say anything about other deliveries, earlier or later. The consumer's
+// position is that of the last event before the first one not acknowledged; if all are, it passes over what the
+// filter leaves out, and is stored after a second or 10,000 positions of that.
 //
 // After an error of the store the delivery counts as dealt with for as long as this
 // member has the partition, and Ack may be called again. An ErrMoved says

@@ -46,8 +46,8 @@ func (m *member) attached() func(func(*partition) bool) {
 	}
 }
 
-// crowded reports whether the feed must wait because a partition is full. If meanwhile another has nothing left to do, the full ones are
-// fed by themselves from here on.
+// crowded reports whether the feed must wait because a partition is full. If meanwhile another has nothing left to
+// do, the full ones are fed by themselves from here on.
 func (m *member) crowded() bool {
 	var full []*partition
 	dry := false

@@ -257,7 +257,8 @@ func (m *member) coordinate() {
 	}
 }
 
-// tick looks at the consumer, keeps the member's leases, and gives up or takes partitions, so that everybody has an equal share.
+// tick looks at the consumer, keeps the member's leases, and gives up or takes partitions, so that everybody has
+// an equal share.
 func (m *member) tick() error {
 	now := time.Now()
 	m.expire(now)
@@ -457,8 +458,8 @@ func (m *member) acquire(ctx context.Context, share int, owners map[int]string) 
 	return nil
 }
 
-// restore takes over a partition whose lease this member has. Its checkpoint is marked with the new fence first, so that who had
-// it before can save nothing any more.
+// restore takes over a partition whose lease this member has. Its checkpoint is marked with the new fence first,
+// so that who had it before can save nothing any more.
 func (m *member) restore(ctx context.Context, index int, fence uint64, until time.Time) error {
 	name := m.group.checkpoint(m.c.Name, index)
 	var stored driver.Checkpoint

@@ -53,8 +53,8 @@ func (w *window) add(keys []string, events []*Recorded) {
 	w.items = append(w.items, it)
 }
 
-// take returns the next events to deliver, at most n, leaving out keys of which an earlier event is under way or waits for its time. If
-// there are none because of the time, it says how long to wait.
+// take returns the next events to deliver, at most n, leaving out keys of which an earlier event is under way or
+// waits for its time. If there are none because of the time, it says how long to wait.
 func (w *window) take(n int, now time.Time) (items []*item, later time.Duration) {
 	if w.wait == 0 {
 		return nil, 0

@@ -125,8 +125,9 @@ func (s *Store) forget(ctx context.Context, name string, g settings) error {
 	return nil
 }
 
-// PauseConsumer lets all members finish the deliveries they have and gives them no others, until [Store.ResumeConsumer]. Members of this process
-// are told at once, those elsewhere within a third of a second. Pausing again is a no-op.
+// PauseConsumer lets all members finish the deliveries they have and gives them no others, until
+// [Store.ResumeConsumer]. Members of this process are told at once, those elsewhere within a third of a second.
+// Pausing again is a no-op.
 func (s *Store) PauseConsumer(ctx context.Context, name string) error {
 	_, err := s.changeGroup(ctx, name, func(g *settings) error { g.Paused = true; return nil })
 	return err
@@ -156,8 +157,9 @@ func (s *Store) ResetConsumer(ctx context.Context, name string, from Start) erro
 	return s.forget(ctx, name, before)
 }
 
-// Repartition gives a consumer another number of partitions. It goes on from the least position of the old ones, so that events that
-// only some of them had dealt with are delivered again. Members that asked for another number end with ErrPartitions.
+// Repartition gives a consumer another number of partitions. It goes on from the least position of the old ones,
+// so that events that only some of them had dealt with are delivered again. Members that asked for another number
+// end with ErrPartitions.
 func (s *Store) Repartition(ctx context.Context, name string, partitions int) error {
 	if partitions < 1 || partitions > maxPartitions {
 		return fmt.Errorf("eventstore: consumer %q: %w: %d partitions", name, ErrInvalid, partitions)
@@ -197,8 +199,8 @@ func (g *settings) least(name string, stored map[string]driver.Checkpoint) Posit
 	return least
 }
 
-// DeleteConsumer forgets a consumer. Its members end with ErrNoConsumer. Who consumes under the name later begins as the first one.
-// Deleting one that is not there is a no-op.
+// DeleteConsumer forgets a consumer. Its members end with ErrNoConsumer. Who consumes under the name later begins
+// as the first one. Deleting one that is not there is a no-op.
 func (s *Store) DeleteConsumer(ctx context.Context, name string) error {
 	if err := consumerName(name); err != nil {
 		return fmt.Errorf("eventstore: consumer: %w", err)
@@ -296,7 +298,8 @@ func (s *Store) Consumers(ctx context.Context) ([]ConsumerInfo, error) {
 	return list, nil
 }
 
-// consumers are the members of this process, by the name of their consumer: they tell each other when there is something to see.
+// consumers are the members of this process, by the name of their consumer: they tell each other when there is
+// something to see.
 type consumers struct {
 	mu    sync.Mutex
 	by    map[string]map[*member]struct{}

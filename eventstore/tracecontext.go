@@ -15,8 +15,9 @@ type traceKey struct{}
 
 type trace struct{ parent, state string }
 
-// WithTrace returns a context that belongs to a trace: commands dispatched and events appended with it have parent and
-// state in their metadata, unless they have others. A parent that is none of W3C Trace Context is ignored, as that demands. For a request:
+// WithTrace returns a context that belongs to a trace: commands dispatched and events appended with it have parent
+// and state in their metadata, unless they have others. A parent that is none of W3C Trace Context is ignored, as
+// that demands. For a request:
 //
 //	ctx = eventstore.WithTrace(ctx, r.Header.Get("traceparent"), r.Header.Get("tracestate"))
 func WithTrace(ctx context.Context, parent, state string) context.Context {
@@ -29,7 +30,8 @@ func WithTrace(ctx context.Context, parent, state string) context.Context {
 	return context.WithValue(ctx, traceKey{}, trace{parent, state})
 }
 
-// TraceOf returns the trace that ctx belongs to: that of [WithTrace], else that of the event being handled; empty if there is none.
+// TraceOf returns the trace that ctx belongs to: that of [WithTrace], else that of the event being handled; empty
+// if there is none.
 func TraceOf(ctx context.Context) (parent, state string) {
 	if t, ok := ctx.Value(traceKey{}).(trace); ok {
 		return t.parent, t.state

@@ -42,9 +42,10 @@ func (w *world) Done() int      { return w.done }
 func (w *world) Rows() []string { return w.rows }
 func (w *world) Depth() int     { return w.depth }
 
-// TestAPageIsRightWhateverHappens lets a page live: its user clicks, patches and navigates, its funcs change the state,
-// post, wait, work and panic, and its connection takes frames whenever it likes, breaks and comes back. Each frame must bring
-// the client to what the server has, and each event is acknowledged once, when the page shows what it did.
+// TestAPageIsRightWhateverHappens lets a page live: its user clicks, patches and navigates, its funcs change the
+// state, post, wait, work and panic, and its connection takes frames whenever it likes, breaks and comes back.
+// Each frame must bring the client to what the server has, and each event is acknowledged once, when the page
+// shows what it did.
 func TestAPageIsRightWhateverHappens(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {

@@ -332,8 +332,8 @@ func TestATemplateThatFailsLeavesTheRegionAsItWas(t *testing.T) {
 	})
 }
 
-// TestAllPagesSeeTheRegionWhateverTheirSpeed lets pages of any speed come and go while a region changes, and holds what they see in
-// the end to the data.
+// TestAllPagesSeeTheRegionWhateverTheirSpeed lets pages of any speed come and go while a region changes, and holds
+// what they see in the end to the data.
 func TestAllPagesSeeTheRegionWhateverTheirSpeed(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {

@@ -445,7 +445,8 @@ func (s *session) ran() {
 	}
 }
 
-// goesOn reports whether the mount that the browser is to be told of is that of another view for it, and not the same one again.
+// goesOn reports whether the mount that the browser is to be told of is that of another view for it, and not the
+// same one again.
 func (s *session) goesOn() bool { return !s.isJoin && (s.mountRef != 0 || s.url != "") }
 
 func (s *session) askHolds() {

@@ -122,8 +122,8 @@ type Site struct {
 	byes     int           // how many have been told
 }
 
-// NewSite returns a Site without views. Nil options are the defaults. It returns an error when an option is out of bounds or the
-// layout does not show the head and the body of a [Document].
+// NewSite returns a Site without views. Nil options are the defaults. It returns an error when an option is out of
+// bounds or the layout does not show the head and the body of a [Document].
 func NewSite(o *Options) (*Site, error) {
 	if o == nil {
 		o = &Options{}
@@ -151,9 +151,10 @@ func NewSite(o *Options) (*Site, error) {
 	return s, nil
 }
 
-// Handle serves a view, given as a *[View], at a pattern of [http.ServeMux] without a method, such as "/rooms/{room}". It panics when the
-// pattern is taken, has a method or is below /_live/, or when the view cannot be served: no template, one that does not escape, or
-// a layout that does not show the head and the body of a [Document].
+// Handle serves a view, given as a *[View], at a pattern of [http.ServeMux] without a method, such as
+// "/rooms/{room}". It panics when the pattern is taken, has a method or is below /_live/, or when the view cannot
+// be served: no template, one that does not escape, or a layout that does not show the head and the body of a
+// [Document].
 func Handle[S any](site *Site, pattern string, v *View[S]) {
 	if v == nil {
 		panic(fmt.Sprintf("live: the view at %q is nil", pattern))

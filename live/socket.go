@@ -46,9 +46,9 @@ var (
 	errTooBig  = errors.New("live: the client sent a frame that is too large")
 )
 
-// serveSocket opens a WebSocket and leaves it to a goroutine of its own, which ends with it. So the server lets go of what it
-// keeps for a request, some 13 kB, and middleware that limits the time of requests does not end pages. The context
-// of the request goes on with its values and without its end.
+// serveSocket opens a WebSocket and leaves it to a goroutine of its own, which ends with it. So the server lets go
+// of what it keeps for a request, some 13 kB, and middleware that limits the time of requests does not end pages.
+// The context of the request goes on with its values and without its end.
 func (s *Site) serveSocket(w http.ResponseWriter, r *http.Request) {
 	if conn := wire.FromContext(r.Context()); conn != nil { // of a test, in place of an upgrade
 		s.Connect(conn, r)
@@ -208,8 +208,8 @@ func (s *socket) heard() error {
 	return nil
 }
 
-// Read waits for a frame. It gives up after two heartbeats without one. After Close it waits until the browser has closed its
-// side, and returns an error then.
+// Read waits for a frame. It gives up after two heartbeats without one. After Close it waits until the browser has
+// closed its side, and returns an error then.
 func (s *socket) Read() ([]byte, error) {
 	s.read.Lock()
 	defer s.read.Unlock()

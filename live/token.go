@@ -152,8 +152,8 @@ func cookie(r *http.Request, name, value string) *http.Cookie {
 	}
 }
 
-// session returns the session of the browser, and gives it one if it has none. The cookie ends with the browser's own session, or
-// is prolonged with every page.
+// session returns the session of the browser, and gives it one if it has none. The cookie ends with the browser's
+// own session, or is prolonged with every page.
 func (s *Site) session(w http.ResponseWriter, r *http.Request) string {
 	session := readSession(r, overTLS(r))
 	known := session != ""
@@ -209,7 +209,8 @@ func (s *Site) takeFlash(w http.ResponseWriter, r *http.Request, session string)
 	return decodeFlash(text)
 }
 
-// encodeFlash returns a flash as JSON of at most maxFlash bytes, nil for none. What does not fit is left out, the last kind first.
+// encodeFlash returns a flash as JSON of at most maxFlash bytes, nil for none. What does not fit is left out, the
+// last kind first.
 func (s *Site) encodeFlash(flash map[string]string) []byte {
 	for len(flash) > 0 {
 		text, err := json.Marshal(flash)

@@ -138,7 +138,8 @@ func outcome(err error) string {
 	return "error"
 }
 
-// Store returns the hooks for eventstore.Options.Trace. Pages are read and commits are made for many: they are spans only within a trace.
+// Store returns the hooks for eventstore.Options.Trace. Pages are read and commits are made for many: they are
+// spans only within a trace.
 func (t *Telemetry) Store() *eventstore.Trace {
 	return &eventstore.Trace{
 		AppendStart: func(ctx context.Context, a eventstore.AppendInfo) context.Context {
@@ -173,8 +174,9 @@ func (t *Telemetry) Store() *eventstore.Trace {
 
 var noSpan = trace.SpanFromContext(context.Background())
 
-// Commands returns the middleware for commands. Put it outermost, to see the whole. The span of a command is a child of that in its context, else of
-// the trace that the command belongs to, and becomes the parent of whatever its events cause.
+// Commands returns the middleware for commands. Put it outermost, to see the whole. The span of a command is a
+// child of that in its context, else of the trace that the command belongs to, and becomes the parent of whatever
+// its events cause.
 func (t *Telemetry) Commands() command.Middleware {
 	return func(next command.Handler) command.Handler {
 		return command.HandlerFunc(func(ctx context.Context, e *command.Envelope) (res command.Result, err error) {
@@ -242,8 +244,8 @@ func inject(ctx context.Context, meta map[string]string) map[string]string {
 	return out
 }
 
-// Projections returns the hooks for projection.Group.Trace and levada.Config.Trace. The span of a handler is a child of what caused the
-// event, wherever that was.
+// Projections returns the hooks for projection.Group.Trace and levada.Config.Trace. The span of a handler is a
+// child of what caused the event, wherever that was.
 func (t *Telemetry) Projections() *projection.Trace {
 	return &projection.Trace{
 		HandleStart: func(ctx context.Context, name string, r *eventstore.Recorded) context.Context {

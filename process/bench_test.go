@@ -50,8 +50,8 @@ func (c *counter) follow(ctx context.Context, s *eventstore.Store) {
 	}
 }
 
-// Each transfer is five commands by the process, with as many events that it handles. The latency is that from the event Sent to the
-// event Held.
+// Each transfer is five commands by the process, with as many events that it handles. The latency is that from the
+// event Sent to the event Held.
 func BenchmarkTransfers(b *testing.B) {
 	stores := map[string]func(b *testing.B) *eventstore.Store{
 		"memory": func(b *testing.B) *eventstore.Store { return memstore.Open(nil) },

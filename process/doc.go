@@ -18,24 +18,25 @@
 //     to the instance's own stream, at the version that it had. It is one append.
 //  4. The event is acknowledged.
 //
-// A crash anywhere repeats what was not recorded. Routes then return the same commands, with the same
-// keys: an aggregate that executed one does not execute it again, as long as it remembers the key (see
-// aggregate.Type.Keys). A refusal is not remembered by the aggregate, and so is recorded before anything that follows from it is
-// sent. Events are handled at least once, commands take effect once. Routes must be deterministic, and
-// depend on nothing but the state and the event.
+// A crash anywhere repeats what was not recorded. Routes then return the same commands, with the same keys: an
+// aggregate that executed one does not execute it again, as long as it remembers the key (see
+// aggregate.Type.Keys). A refusal is not remembered by the aggregate, and so is recorded before anything that
+// follows from it is sent. Events are handled at least once, commands take effect once. Routes must be
+// deterministic, and depend on nothing but the state and the event.
 //
-// Instances do not wait for each other: many events are handled at once, each of other
-// instances. Nodes that run the same process share the instances among them; see eventstore.Consumer. Events that concern several
-// instances which are in one partition are handled by these one after the other.
+// Instances do not wait for each other: many events are handled at once, each of other instances. Nodes that run
+// the same process share the instances among them; see eventstore.Consumer. Events that concern several instances
+// which are in one partition are handled by these one after the other.
 //
 // # Failures
 //
-// A command that is refused goes to the [Refused] route of its type: this is where to compensate. All
-// other failures go to Type.OnError, which knows the command, those still to be sent, the state, the error and the number
-// of the attempt, and answers with an [Action]. By default what is not a refusal is tried again, and what remains is
-// parked: the instance is stuck, its later events wait in its stream, nobody else does. One that shares an event with other
-// instances and is to try again is parked until then, and woken by a timer, so that the others need not wait. Commands that have no key's memory, such as
-// those of router.Func, must themselves be safe to repeat.
+// A command that is refused goes to the [Refused] route of its type: this is where to compensate. All other
+// failures go to Type.OnError, which knows the command, those still to be sent, the state, the error and the
+// number of the attempt, and answers with an [Action]. By default what is not a refusal is tried again, and what
+// remains is parked: the instance is stuck, its later events wait in its stream, nobody else does. One that shares
+// an event with other instances and is to try again is parked until then, and woken by a timer, so that the others
+// need not wait. Commands that have no key's memory, such as those of router.Func, must themselves be safe to
+// repeat.
 //
 // [Instances] lists those that are stuck, or all, [History] shows what happened to one, and [RetryStuck], [SkipStuck] and
 // [CancelStuck] decide how it goes on.

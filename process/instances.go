@@ -177,20 +177,22 @@ func History(ctx context.Context, s *eventstore.Store, name, id string) iter.Seq
 	}
 }
 
-// RetryStuck has an instance that is stuck try again: first the event it is stuck at, of which it sends only those commands
-// that were not executed or refused before, and then all that came after. It returns as soon as that is durable, with a position to wait
-// for, as by projection.Group.Wait. An instance that is not stuck then passes over it.
+// RetryStuck has an instance that is stuck try again: first the event it is stuck at, of which it sends only those
+// commands that were not executed or refused before, and then all that came after. It returns as soon as that is
+// durable, with a position to wait for, as by projection.Group.Wait. An instance that is not stuck then passes
+// over it.
 func RetryStuck(ctx context.Context, s *eventstore.Store, name, id string) (eventstore.Position, error) {
 	return ask(ctx, s, name, message{Instance: id, Ask: askRetry})
 }
 
-// SkipStuck has an instance that is stuck leave out the event it is stuck at, as if it had not come, and go on with what came
-// after. Commands that were executed remain so. See RetryStuck.
+// SkipStuck has an instance that is stuck leave out the event it is stuck at, as if it had not come, and go on
+// with what came after. Commands that were executed remain so. See RetryStuck.
 func SkipStuck(ctx context.Context, s *eventstore.Store, name, id string) (eventstore.Position, error) {
 	return ask(ctx, s, name, message{Instance: id, Ask: askSkip})
 }
 
-// CancelStuck ends an instance that is stuck, with its timers, and forgets what came after the event it is stuck at. See RetryStuck.
+// CancelStuck ends an instance that is stuck, with its timers, and forgets what came after the event it is stuck
+// at. See RetryStuck.
 func CancelStuck(ctx context.Context, s *eventstore.Store, name, id string) (eventstore.Position, error) {
 	return ask(ctx, s, name, message{Instance: id, Ask: askCancel})
 }

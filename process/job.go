@@ -281,8 +281,9 @@ func (j *job[S]) parts(ref Ref) (parts []*eventstore.Recorded, err error) {
 	return parts, nil
 }
 
-// one handles one event, up to the record of it. pos is what the instance has then come to, and left is after which
-// version what waited is still to be handled. The record is left out if the event does not concern the instance and nothing waits.
+// one handles one event, up to the record of it. pos is what the instance has then come to, and left is after
+// which version what waited is still to be handled. The record is left out if the event does not concern the
+// instance and nothing waits.
 func (j *job[S]) one(ref Ref, parts []*eventstore.Recorded, pos eventstore.Position, left eventstore.Version) error {
 	in, w := j.in, j.w
 	before := in.record
@@ -472,7 +473,8 @@ func (j *job[S]) disarm(before, after []timer) {
 
 func (j *job[S]) alarm(t timer) string { return key(j.w.d.Name, j.in.id, "timer", t.ID) }
 
-// unnamed handles an event of which nobody could say whom it concerns: now, or when it is tried again, when its instances are told.
+// unnamed handles an event of which nobody could say whom it concerns: now, or when it is tried again, when its
+// instances are told.
 func (j *job[S]) unnamed(st *step[S], ref Ref, parts []*eventstore.Recorded) error {
 	var ids []string
 	for _, r := range parts {

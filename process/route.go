@@ -34,8 +34,8 @@ const (
 	refusedRoute
 )
 
-// IDs is what tells the instances that an event of type E concerns. Those named "" are passed over, and one that is named twice
-// counts once.
+// IDs is what tells the instances that an event of type E concerns. Those named "" are passed over, and one that
+// is named twice counts once.
 type IDs[E any] interface {
 	func(E) string | func(E) []string
 }

@@ -317,8 +317,8 @@ func guard(fn func() []command.Command) (cmds []command.Command, err error) {
 	return fn(), nil
 }
 
-// concerns returns the route of an event, and whether it concerns the instance id. What nobody can say whom it concerns, concerns
-// the instance without a name, with an error.
+// concerns returns the route of an event, and whether it concerns the instance id. What nobody can say whom it
+// concerns, concerns the instance without a name, with an error.
 func (d *definition[S]) concerns(r *eventstore.Recorded, id string) (rt *Route[S], mine bool, err error) {
 	rt, ids, err := d.route(r)
 	if err != nil {

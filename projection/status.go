@@ -69,7 +69,8 @@ func (g *Group) Status(ctx context.Context) ([]Status, error) {
 	return list, nil
 }
 
-// Positions returns up to which position each projection has handled everything, by name. What cannot be looked up counts as 0.
+// Positions returns up to which position each projection has handled everything, by name. What cannot be looked up
+// counts as 0.
 func (g *Group) Positions(ctx context.Context) (map[string]eventstore.Position, error) {
 	list, err := g.Status(ctx)
 	if err != nil {

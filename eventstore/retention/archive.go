@@ -55,7 +55,8 @@ const (
 	maxLine = 96 << 20 // above what any store takes in one event
 )
 
-// Archive writes the events of a stream, as they are stored, to w, and returns how many there are. Sealed events stay sealed.
+// Archive writes the events of a stream, as they are stored, to w, and returns how many there are. Sealed events
+// stay sealed.
 func Archive(ctx context.Context, store *eventstore.Store, stream eventstore.StreamName, w io.Writer) (events int, err error) {
 	a := writer{to: bufio.NewWriter(w), sum: sha256.New()}
 	if err := a.write(header{format, stream}); err != nil {
@@ -107,7 +108,8 @@ func (w *writer) write(v any) error {
 	return nil
 }
 
-// ArchiveFile is [Archive] to a file that must not be there yet. When it returns nil the file is complete and durable; otherwise there is none.
+// ArchiveFile is [Archive] to a file that must not be there yet. When it returns nil the file is complete and
+// durable; otherwise there is none.
 func ArchiveFile(ctx context.Context, store *eventstore.Store, stream eventstore.StreamName, path string) (events int, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".archive-*")
 	if err != nil {
@@ -137,8 +139,9 @@ func syncDir(path string) error {
 	return d.Close()
 }
 
-// Read returns the events of an archive in order, as they were recorded, without Data. The sequence ends after yielding an [ErrArchive], or what r
-// fails with. That the archive is complete is known when the sequence has ended without.
+// Read returns the events of an archive in order, as they were recorded, without Data. The sequence ends after
+// yielding an [ErrArchive], or what r fails with. That the archive is complete is known when the sequence has
+// ended without.
 func Read(r io.Reader) iter.Seq2[*eventstore.Recorded, error] {
 	return func(yield func(*eventstore.Recorded, error) bool) {
 		s := bufio.NewScanner(r)
@@ -197,8 +200,9 @@ func Read(r io.Reader) iter.Seq2[*eventstore.Recorded, error] {
 	}
 }
 
-// Restore appends the events of an archive to a stream that must not be there, all or none, with the ids, types, metadata and tags that they had. Versions
-// begin with 1, positions and times are new. It returns an [ErrArchive] for an archive that is not sound, and eventstore.ErrTooLarge for one that the store cannot take at once.
+// Restore appends the events of an archive to a stream that must not be there, all or none, with the ids, types,
+// metadata and tags that they had. Versions begin with 1, positions and times are new. It returns an [ErrArchive]
+// for an archive that is not sound, and eventstore.ErrTooLarge for one that the store cannot take at once.
 func Restore(ctx context.Context, store *eventstore.Store, stream eventstore.StreamName, r io.Reader) (eventstore.Appended, error) {
 	if len(stream) > 0 && stream[0] == '$' {
 		return eventstore.Appended{}, fmt.Errorf("retention: restore %s: %w: names that start with $ are reserved", stream, eventstore.ErrInvalid)

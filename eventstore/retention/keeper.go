@@ -43,8 +43,8 @@ func (k *Keeper) Truncate(ctx context.Context, stream eventstore.StreamName, bef
 	return k.Store.Truncate(ctx, stream, before)
 }
 
-// Delete is [eventstore.Store.Delete] for a stream that everybody has seen; else its error is a *[BehindError]. What is appended in the meantime is only
-// seen by an expectation.
+// Delete is [eventstore.Store.Delete] for a stream that everybody has seen; else its error is a *[BehindError].
+// What is appended in the meantime is only seen by an expectation.
 func (k *Keeper) Delete(ctx context.Context, stream eventstore.StreamName, expected eventstore.Expected) error {
 	if err := k.seen(ctx, stream, 0); err != nil {
 		return err

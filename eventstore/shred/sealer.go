@@ -26,7 +26,8 @@ type Options struct {
 	Remember time.Duration
 }
 
-// A Sealer is an [eventstore.Sealer] that encrypts with the keys of subjects. It works with JSON only. It is safe for concurrent use.
+// A Sealer is an [eventstore.Sealer] that encrypts with the keys of subjects. It works with JSON only. It is safe
+// for concurrent use.
 type Sealer struct {
 	keys Keys
 	opt  Options
@@ -61,7 +62,8 @@ func New(keys Keys, o *Options) *Sealer {
 	return s
 }
 
-// Shred destroys the key of a subject, here and in Keys. When it returns nil no data of the subject can be read through this Sealer any more.
+// Shred destroys the key of a subject, here and in Keys. When it returns nil no data of the subject can be read
+// through this Sealer any more.
 func (s *Sealer) Shred(ctx context.Context, subject string) error {
 	if err := s.keys.Shred(ctx, subject); err != nil {
 		return fmt.Errorf("shred: %w", err)
@@ -82,7 +84,8 @@ type sealed struct {
 // mark is the member of a stored object that holds what is sealed, by field; "" is the event as a whole.
 const mark = "$sealed"
 
-// Seal implements [eventstore.Sealer]. It fails with an eventstore.ErrErased for subjects that were shredded: nothing new must be known of them.
+// Seal implements [eventstore.Sealer]. It fails with an eventstore.ErrErased for subjects that were shredded:
+// nothing new must be known of them.
 func (s *Sealer) Seal(ctx context.Context, e *eventstore.Event, data []byte) ([]byte, error) {
 	t, err := s.typeOf(e.Data)
 	if err != nil {
@@ -269,8 +272,9 @@ func (s *Sealer) typeOf(data any) (*sealedType, error) {
 	return t, t.err
 }
 
-// Check reports what is wrong with the tags of events, so that it is known before the first append: a tag on a field of a struct inside an
-// event, one that names no field, or a subject that is itself sealed or neither a string, a number nor an [fmt.Stringer].
+// Check reports what is wrong with the tags of events, so that it is known before the first append: a tag on a
+// field of a struct inside an event, one that names no field, or a subject that is itself sealed or neither a
+// string, a number nor an [fmt.Stringer].
 func Check(events ...any) error {
 	var faults []error
 	for _, e := range events {

@@ -15,9 +15,10 @@ import (
 	"github.com/levada-go/levada/eventstore/shred"
 )
 
-// Keys holds the keys of subjects for a [shred.Sealer], in a SQLite file of its own, which only its owner can read.
-// Keep that file out of the backups that hold the events, or keep few of them: a key that is in a backup is not destroyed. The
-// bytes of a shredded key are overwritten in the file; what a file system or a disk keeps of them is beyond this package.
+// Keys holds the keys of subjects for a [shred.Sealer], in a SQLite file of its own, which only its owner can
+// read. Keep that file out of the backups that hold the events, or keep few of them: a key that is in a backup is
+// not destroyed. The bytes of a shredded key are overwritten in the file; what a file system or a disk keeps of
+// them is beyond this package.
 //
 // Its methods are safe for concurrent use, also by several processes.
 type Keys struct {

@@ -65,9 +65,10 @@ func (p *Page) ClickAway(selector string) {
 //
 //	page.Fill("#order", "side", "buy", "price", "7")
 //
-// A checkbox is checked by its value and emptied by "". A name that comes more than once sets that many boxes, options or
-// fields. If the form or the field has live-change, each change is sent. Selector is that of the form or of a field in it. A field that is
-// hidden, disabled or readonly, and a choice that a field does not offer, fail the test.
+// A checkbox is checked by its value and emptied by "". A name that comes more than once sets that many boxes,
+// options or fields. If the form or the field has live-change, each change is sent. Selector is that of the form
+// or of a field in it. A field that is hidden, disabled or readonly, and a choice that a field does not offer,
+// fail the test.
 func (p *Page) Fill(selector string, namesAndValues ...string) {
 	p.t.Helper()
 	if len(namesAndValues) == 0 {
@@ -85,10 +86,10 @@ func (p *Page) Fill(selector string, namesAndValues ...string) {
 	}
 }
 
-// Submit sends a form, after entering values as [Page.Fill] does, but without telling of each change. Selector is that of the form, of
-// a field in it, or of the button to send it with; if it is no button, that is the form's first, as with the Enter key. A form
-// without live-submit goes over HTTP. What the browser itself would refuse, such as an empty field that is required, is sent, so
-// that the refusal of the server can be tested.
+// Submit sends a form, after entering values as [Page.Fill] does, but without telling of each change. Selector is
+// that of the form, of a field in it, or of the button to send it with; if it is no button, that is the form's
+// first, as with the Enter key. A form without live-submit goes over HTTP. What the browser itself would refuse,
+// such as an empty field that is required, is sent, so that the refusal of the server can be tested.
 func (p *Page) Submit(selector string, namesAndValues ...string) {
 	p.t.Helper()
 	p.begin()
@@ -113,9 +114,10 @@ func (p *Page) Submit(selector string, namesAndValues ...string) {
 	p.settle()
 }
 
-// Key presses a key in an element and lets it go, a key as browsers name it, such as "Enter", "ArrowUp" or "a". It sends
-// the live-keydown and live-keyup of the element or the nearest around it, and the live-window-keydown and -keyup of all, that
-// have no other live-key. Enter in a field of one line also sends its form. No field changes by it: see [Page.Fill].
+// Key presses a key in an element and lets it go, a key as browsers name it, such as "Enter", "ArrowUp" or "a". It
+// sends the live-keydown and live-keyup of the element or the nearest around it, and the live-window-keydown and
+// -keyup of all, that have no other live-key. Enter in a field of one line also sends its form. No field changes
+// by it: see [Page.Fill].
 func (p *Page) Key(selector, key string) {
 	p.t.Helper()
 	p.begin()
@@ -149,8 +151,8 @@ func (p *Page) WindowKey(key string) {
 func (p *Page) Focus(selector string) { p.t.Helper(); p.focusing(selector, "focus") }
 func (p *Page) Blur(selector string)  { p.t.Helper(); p.focusing(selector, "blur") }
 
-// Hook pushes an event as the hook of an element does, with any payload that JSON can hold, and returns the reply, nil without
-// one.
+// Hook pushes an event as the hook of an element does, with any payload that JSON can hold, and returns the reply,
+// nil without one.
 func (p *Page) Hook(selector, event string, payload any) json.RawMessage {
 	p.t.Helper()
 	p.begin()
@@ -166,8 +168,8 @@ func (p *Page) Hook(selector, event string, payload any) json.RawMessage {
 	return p.replies[ref]
 }
 
-// Forge sends a click that the page does not offer, as somebody can who writes to the server by hand: what a view refuses must
-// not be left to what it shows. Values are given as names and values.
+// Forge sends a click that the page does not offer, as somebody can who writes to the server by hand: what a view
+// refuses must not be left to what it shows. Values are given as names and values.
 func (p *Page) Forge(event string, namesAndValues ...string) {
 	p.t.Helper()
 	p.begin()

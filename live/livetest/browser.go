@@ -16,8 +16,8 @@ import (
 // origin is where the pages of a site are, as far as they know.
 const origin = "http://levada.test"
 
-// Browser is the browser of one person: its pages are tabs that share cookies. A Browser and its pages are for the goroutine of
-// the test alone.
+// Browser is the browser of one person: its pages are tabs that share cookies. A Browser and its pages are for the
+// goroutine of the test alone.
 type Browser struct {
 	t       testing.TB
 	site    http.Handler
@@ -137,8 +137,8 @@ func (b *Browser) request(ctx context.Context, method string, u *url.URL, form u
 
 const maxRedirects = 10
 
-// fetch makes a request and follows redirects, as a browser does. A redirect to another host is not followed: the answer is the
-// redirect, at that URL.
+// fetch makes a request and follows redirects, as a browser does. A redirect to another host is not followed: the
+// answer is the redirect, at that URL.
 func (b *Browser) fetch(method string, u *url.URL, form url.Values) answer {
 	b.t.Helper()
 	for range maxRedirects {

@@ -1,8 +1,8 @@
 // Package livetest uses the live pages of a site as people do, without a browser and without a network.
 //
 // A [Browser] has the cookies of one person and opens tabs; a [Page] is a tab. Its methods are what a person does:
-// Click, Fill, Submit, Key, Back. What they name they find by CSS selectors, what is there to be seen is read with Text, Has,
-// Value and so on.
+// Click, Fill, Submit, Key, Back. What they name they find by CSS selectors, what is there to be seen is read with
+// Text, Has, Value and so on.
 //
 //	func TestTwoPeopleTalk(t *testing.T) {
 //		site := newChat(t)
@@ -24,10 +24,10 @@
 //	     ── Click ─► the page: forms, links, ─ events ────────► session ─► view
 //	     ◄─ Text ─── history, what was typed ◄─ frames, checked ──┘
 //
-// A page comes over HTTP at first, with cookies and redirects. Then it joins over a connection in memory and does what the
-// client in a browser does: it applies each frame to what it has. So every test of a view also tests what went over
-// the wire. An action is over when the server has acknowledged it and the page has taken in all that came before; changes that come
-// from elsewhere are waited for with [Page.WaitFor] and [Page.WaitUntil].
+// A page comes over HTTP at first, with cookies and redirects. Then it joins over a connection in memory and does
+// what the client in a browser does: it applies each frame to what it has. So every test of a view also tests what
+// went over the wire. An action is over when the server has acknowledged it and the page has taken in all that
+// came before; changes that come from elsewhere are waited for with [Page.WaitFor] and [Page.WaitUntil].
 //
 // # What fails a test
 //
@@ -51,9 +51,10 @@
 //
 // # What it does not do
 //
-// Hooks and other scripts do not run: [Page.Hook] stands in for one, [Page.Pushed] tells what one would hear. Debounce and
-// throttle do not delay what is sent, and what live-confirm asks is answered with yes. Since each action waits for the server,
-// nothing is ever locked, and what happens to somebody who is quicker than the network does not happen. The limits of a
-// WebSocket (EventRate, EventBurst, MaxFrame, WriteWait) are not those of a connection in memory. Styles count only in the
-// attributes hidden and style. The contents of an element with live-update="ignore" are as the server rendered them.
+// Hooks and other scripts do not run: [Page.Hook] stands in for one, [Page.Pushed] tells what one would hear.
+// Debounce and throttle do not delay what is sent, and what live-confirm asks is answered with yes. Since each
+// action waits for the server, nothing is ever locked, and what happens to somebody who is quicker than the
+// network does not happen. The limits of a WebSocket (EventRate, EventBurst, MaxFrame, WriteWait) are not those of
+// a connection in memory. Styles count only in the attributes hidden and style. The contents of an element with
+// live-update="ignore" are as the server rendered them.
 package livetest

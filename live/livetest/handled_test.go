@@ -10,7 +10,8 @@ import (
 	"github.com/levada-go/levada/live/livetest"
 )
 
-// A form that the view has dealt with shows what is rendered, one with errors keeps what was typed, and so does one with live-keep.
+// A form that the view has dealt with shows what is rendered, one with errors keeps what was typed, and so does
+// one with live-keep.
 func TestAFormThatWasDealtWithShowsWhatIsRendered(t *testing.T) {
 	t.Parallel()
 	type state struct {

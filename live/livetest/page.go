@@ -155,8 +155,8 @@ func (p *Page) URL() string {
 // Status returns the status with which the page came over HTTP.
 func (p *Page) Status() int { p.t.Helper(); p.settle(); return p.status }
 
-// Redirected returns the URL that the last action made the page leave for over HTTP, "" when it stayed. The page has followed, unless the
-// URL is on another site.
+// Redirected returns the URL that the last action made the page leave for over HTTP, "" when it stayed. The page
+// has followed, unless the URL is on another site.
 func (p *Page) Redirected() string { p.t.Helper(); p.settle(); return p.redirected }
 
 // Pushed returns the payloads of the events of a name that the server pushed and that were not returned before.
@@ -175,7 +175,8 @@ func (p *Page) Pushed(event string) []json.RawMessage {
 	return list
 }
 
-// WaitForPush waits for an event of a name that the server pushes, and returns the payload of the first that was not returned before.
+// WaitForPush waits for an event of a name that the server pushes, and returns the payload of the first that was
+// not returned before.
 func (p *Page) WaitForPush(event string) json.RawMessage {
 	p.t.Helper()
 	var payload json.RawMessage

@@ -238,8 +238,8 @@ func (p *Page) takeMount(parts []json.RawMessage) error {
 	return nil
 }
 
-// takeBody takes the body of an update or a mount. Where the user has gone there is an entry of the history already, in place
-// of which its URL is put.
+// takeBody takes the body of an update or a mount. Where the user has gone there is an entry of the history
+// already, in place of which its URL is put.
 func (p *Page) takeBody(raw json.RawMessage, mount, gone bool) error {
 	var b body
 	d := json.NewDecoder(bytes.NewReader(raw))

@@ -27,8 +27,8 @@ func (p *Page) Disconnect() {
 	p.drop()
 }
 
-// Reconnect breaks the connection, if there is one, and joins again as the client does: with the position, with how often it has
-// joined, and then with what was typed into forms that have an id and live-change.
+// Reconnect breaks the connection, if there is one, and joins again as the client does: with the position, with
+// how often it has joined, and then with what was typed into forms that have an id and live-change.
 func (p *Page) Reconnect() {
 	p.t.Helper()
 	p.begin()

@@ -18,9 +18,9 @@ type At struct {
 }
 
 // Aggregates returns the aggregates of a type as a source of what view makes of them, by their ids. View must not
-// retain anything of state, as what its pointers, maps and slices refer to goes on changing; it returns false for one that is not
-// there for the page, such as one whose events say that it was removed. It is not called for an aggregate without
-// events. An aggregate whose stream is deleted in this process is gone, too.
+// retain anything of state, as what its pointers, maps and slices refer to goes on changing; it returns false for
+// one that is not there for the page, such as one whose events say that it was removed. It is not called for an
+// aggregate without events. An aggregate whose stream is deleted in this process is gone, too.
 //
 // With compare the source has a list as well, for [All] and [Stream], of all aggregates that view does not leave
 // out; it needs a store that can list streams. It may be nil.

@@ -23,9 +23,9 @@ func One[K comparable, V any](ctx *live.Ctx, field *V, src *Source[K, V], key K)
 	return one(pageOf(ctx), field, src, key)
 }
 
-// Many binds field to the values of keys, in their order, leaving out those that are not there. Each is followed by
-// itself. Called again with other keys, it keeps what stays and reads only what is new; funcs that OnChange was given before are
-// not called any more. The slice is the page's, what its items refer to is shared.
+// Many binds field to the values of keys, in their order, leaving out those that are not there. Each is followed
+// by itself. Called again with other keys, it keeps what stays and reads only what is new; funcs that OnChange was
+// given before are not called any more. The slice is the page's, what its items refer to is shared.
 func Many[K comparable, V any](ctx *live.Ctx, field *[]V, src *Source[K, V], keys []K) *Binding {
 	return many(pageOf(ctx), field, src, keys)
 }

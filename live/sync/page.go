@@ -11,10 +11,10 @@ import (
 	"github.com/levada-go/levada/live"
 )
 
-// Wrote tells that what this page does now has been written up to a position of the store. The
-// acknowledgement of the event that is being handled, and rendering, wait until all that the page is bound to has come as far, or
-// [live.Options].HoldTimeout has passed. Over HTTP it returns when that is so. What is bound to a projection that is
-// stopped, or cannot be read, is not waited for. 0 waits for nothing.
+// Wrote tells that what this page does now has been written up to a position of the store. The acknowledgement of
+// the event that is being handled, and rendering, wait until all that the page is bound to has come as far, or
+// [live.Options].HoldTimeout has passed. Over HTTP it returns when that is so. What is bound to a projection that
+// is stopped, or cannot be read, is not waited for. 0 waits for nothing.
 func Wrote(ctx *live.Ctx, pos eventstore.Position) { pageOf(ctx).wrote(pos) }
 
 // Dispatch is [command.Dispatch] from a page, followed by [Wrote]: the event that is being handled is acknowledged
