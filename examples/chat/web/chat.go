@@ -18,6 +18,7 @@ import (
 	"github.com/levada-go/levada/eventstore"
 	"github.com/levada-go/levada/examples/chat/person"
 	"github.com/levada-go/levada/examples/chat/room"
+	"github.com/levada-go/levada/examples/internal/asset"
 	"github.com/levada-go/levada/live"
 	"github.com/levada-go/levada/presence"
 	"github.com/levada-go/levada/projection"
@@ -74,7 +75,7 @@ func Open(ctx context.Context, store *eventstore.Store, log *slog.Logger) (*Chat
 	live.Handle(c.site, "/{room}", c.roomView())
 	live.Handle(c.site, "/dm/{pair}", c.roomView())
 	mux := http.NewServeMux()
-	mux.Handle("GET /assets/", assets())
+	mux.Handle("GET /assets/", asset.New(files))
 	mux.Handle("GET /favicon.ico", http.RedirectHandler("/assets/icon.svg", http.StatusFound))
 	mux.HandleFunc("GET /healthz", c.health)
 	mux.Handle("/", identify(c.site))

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/levada-go/levada/examples/internal/asset"
 	"github.com/levada-go/levada/live"
 )
 
@@ -110,7 +111,7 @@ func newServer(x *Exchange, hosts []string, log *slog.Logger, l limits) (*Server
 		writeProblem(w, &refusal{http.StatusNotFound, "not_found", "there is nothing here; see docs/exchange-api.md"})
 	})
 	mux.HandleFunc("GET /healthz", s.health)
-	mux.Handle("GET /assets/", assets())
+	mux.Handle("GET /assets/", asset.New(files))
 	if err := s.openSite(); err != nil {
 		return nil, err
 	}

@@ -5,15 +5,13 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"html/template"
-	"io/fs"
 	"log/slog"
 	"net/http"
-	"path"
 	"time"
 
+	"github.com/levada-go/levada/examples/internal/asset"
 	"github.com/levada-go/levada/examples/quotes/quote"
 	"github.com/levada-go/levada/examples/quotes/shelf"
 	"github.com/levada-go/levada/live"
@@ -44,7 +42,7 @@ func New(s *shelf.Shelf, log *slog.Logger) (*Site, error) {
 	}
 	live.Handle(site.Live, "/{$}", site.home())
 	live.Handle(site.Live, "/admin", site.admin())
-	site.mux.Handle("GET /assets/", assets())
+	site.mux.Handle("GET /assets/", assets)
 	site.mux.Handle("/", site.Live)
 	return site, nil
 }
@@ -79,47 +77,11 @@ func load(name string) *template.Template {
 		"utc":   func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04:05") },
 		"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"clock": func(t time.Time) string { return t.UTC().Format("2 Jan, 15:04") },
-		"asset": func(name string) string { return "/assets/" + name + "?" + tags["assets/"+name] },
+		"asset": assets.URL,
 	}).ParseFS(files, "templates/"+name, "templates/people.html"))
 }
 
-// tags tell versions of the embedded files apart.
-var tags = func() map[string]string {
-	tags := map[string]string{}
-	fs.WalkDir(files, "assets", func(name string, e fs.DirEntry, err error) error {
-		if err == nil && !e.IsDir() {
-			data, _ := files.ReadFile(name) // it is embedded
-			sum := sha256.Sum256(data)
-			tags[name] = hex.EncodeToString(sum[:6])
-		}
-		return nil
-	})
-	return tags
-}()
-
-var contentTypes = map[string]string{
-	".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
-}
-
-// assets serves the embedded files. Their URLs change with them.
-func assets() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		name := r.URL.Path[1:]
-		tag, ok := tags[name]
-		if !ok {
-			http.NotFound(w, r)
-			return
-		}
-		cache := "no-cache"
-		if r.URL.RawQuery == tag {
-			cache = "public, max-age=31536000, immutable"
-		}
-		w.Header().Set("Cache-Control", cache)
-		w.Header().Set("ETag", `"`+tag+`"`)
-		w.Header().Set("Content-Type", contentTypes[path.Ext(name)])
-		http.ServeFileFS(w, r, files, name)
-	})
-}
+var assets = asset.New(files)
 
 // nameOf is what a browser is called: the same for all its pages, and no hint at the secret it follows from.
 func nameOf(session string) string {
