@@ -86,7 +86,7 @@ func TestACrashAtAnyWriteHasNoSecondEffect(t *testing.T) {
 						require.Empty(t, w.faults, fmt.Sprintf("at write %d, which %v", writes, map[bool]string{true: "is made", false: "is not"}[silent]))
 					})
 					if !died || t.Failed() {
-						require.Greater(t, writes, int64(3), "it dies at something")
+						require.Greater(t, writes, int64(6), "it dies at something")
 						break
 					}
 				}
@@ -120,9 +120,10 @@ func TestACrashWhileAStuckInstanceGoesOn(t *testing.T) {
 				l.happen(Began{"1", nil}, Went{"1", "b"}, Went{"1", "c"}, Went{"1", "d"})
 				require.Equal(t, process.Stuck, l.read("1").Status)
 				require.Equal(t, 2, l.read("1").Waiting)
+				// Before the instance may go on, or some of what it writes is not counted.
+				way.writes.Store(writes)
 				_, err := process.RetryStuck(t.Context(), eventstore.New(shared{d}, nil), "job", "1")
 				require.NoError(t, err)
-				way.writes.Store(writes)
 				time.Sleep(time.Second)
 				synctest.Wait()
 				died = way.dead.Load()
@@ -145,7 +146,7 @@ func TestACrashWhileAStuckInstanceGoesOn(t *testing.T) {
 				require.NoError(t, l.stop())
 			})
 			if !died || t.Failed() {
-				require.Greater(t, writes, int64(2), "it dies at something")
+				require.Greater(t, writes, int64(4), "it dies at something")
 				break
 			}
 		}
