@@ -1,13 +1,15 @@
 # make test    the whole suite: gofmt, vet, staticcheck, tests with -race and without
 # make bench   the benchmarks, one run each
 # make fuzz    every fuzz target, FUZZTIME each
+# make soak    the tests with kills and faults, for minutes instead of seconds
+# make demo-cluster   three chats on a cluster of three NATS nodes
 # make screenshots   pictures of the examples, in docs/screenshots
 # make setup   installs what the tests need beyond Go, or says what they skip
 
 GO ?= go
 FUZZTIME ?= 20s
 
-.PHONY: test lint bench fuzz screenshots setup
+.PHONY: test lint bench fuzz soak demo-cluster screenshots setup
 
 # Twice: with the race detector, under which SQLite in Go is ten times slower and
 # tests of it are smaller, and at full size. The detector needs a C compiler;
@@ -32,6 +34,12 @@ fuzz:
 			echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
 		done; \
 	done
+
+soak: setup
+	LEVADA_SOAK=1 $(GO) test -count=1 -timeout 6h -v -run 'Kill|Soak|Linear|Whole' ./eventstore/...
+
+demo-cluster:
+	$(GO) run ./examples/chat/cluster
 
 screenshots: setup
 	mkdir -p docs/screenshots
