@@ -77,7 +77,8 @@ type Delivery struct {
 // Ack records that the delivery has been dealt with. When it returns nil that is durable: no event of it is
 // delivered again, to anyone. It does not say anything about other deliveries, earlier or later. The consumer's
 // position is that of the last event before the first one not acknowledged; if all are, it passes over what the
-// filter leaves out, and is stored after a second or 10,000 positions of that.
+// filter leaves out, and is stored after a second or 10,000 positions of that, or
+// sooner while a lease named "$wait-" plus the consumer's name and a slash says that somebody waits.
 //
 // After an error of the store the delivery counts as dealt with for as long as this
 // member has the partition, and Ack may be called again. An ErrMoved says

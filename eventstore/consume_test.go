@@ -773,3 +773,38 @@ func TestProgressTellsWhatIsDealtWithByWhoHasAllPartitions(t *testing.T) {
 		other.leave()
 	})
 }
+
+func TestFilteredPositionsAreStoredSoonerForWhoWaitsElsewhere(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := openConsume(t)
+		w := work(t, s, with(func(c *eventstore.Consumer) { c.Filter.Streams = []eventstore.StreamName{"key-a"} }))
+		ack(t, func() *eventstore.Delivery { count(t, s, "a1"); return w.next() }())
+		leases, err := s.Leases()
+		require.NoError(t, err)
+		announce := func(name string) func() {
+			fence, ok, err := leases.Acquire(t.Context(), "$wait-"+name+"/me", "me", time.Hour)
+			require.NoError(t, err)
+			require.True(t, ok)
+			return func() { require.NoError(t, leases.Release(t.Context(), "$wait-"+name+"/me", "me", fence)) }
+		}
+		passes := func(n int) time.Duration {
+			last := count(t, s, fmt.Sprint("b", n))
+			for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+				if reached(t, s) == last {
+					return time.Since(began)
+				}
+			}
+		}
+		announce("another")
+		passes(1)
+		require.Greater(t, passes(2), 900*time.Millisecond, "a second after the last time")
+		withdraw := announce("c")
+		for n := range 5 {
+			require.LessOrEqual(t, passes(n), 310*time.Millisecond)
+		}
+		withdraw()
+		require.Greater(t, passes(6), 900*time.Millisecond)
+		w.leave()
+	})
+}

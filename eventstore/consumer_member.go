@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/levada-go/levada/eventstore/driver"
+	"github.com/levada-go/levada/internal/system"
 )
 
 // A member is one call of Consume. It runs the goroutine of the caller, who takes deliveries; one that sees to the
@@ -283,6 +284,9 @@ func (m *member) tick() error {
 	if err != nil {
 		return err
 	}
+	if err := m.hurry(ctx); err != nil {
+		return err
+	}
 	members, owners := m.parse(held)
 	if err := m.giveUp(ctx, m.share(members)); err != nil {
 		return err
@@ -311,6 +315,31 @@ func (m *member) expire(now time.Time) {
 		}
 		p.idle(now)
 	}
+}
+
+// hurry saves positions that were moved by events that nobody had to deal with, if another process waits for them.
+func (m *member) hurry(ctx context.Context) error {
+	m.mu.Lock()
+	var unsaved bool
+	for _, p := range m.parts {
+		unsaved = unsaved || p.unsaved()
+	}
+	m.mu.Unlock()
+	if !unsaved {
+		return nil
+	}
+	waiting, err := m.leases.Leases(ctx, system.Waiting+m.c.Name+"/")
+	if err != nil || len(waiting) == 0 {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.parts {
+		if p.unsaved() {
+			p.saveLocked()
+		}
+	}
+	return nil
 }
 
 // look reads what is stored of the consumer, and starts over if it was reset or repartitioned.

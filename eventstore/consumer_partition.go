@@ -131,13 +131,15 @@ func (p *partition) save() {
 	m.changed.Broadcast()
 }
 
+// unsaved reports whether the position is further than what is stored, and nobody is about to save it.
+func (p *partition) unsaved() bool { return !p.saving && uint64(p.window.base) != p.stored.Position }
+
 // idle saves a position that was moved by events that nobody had to deal with, now and then.
 func (p *partition) idle(now time.Time) {
-	base := p.window.base
-	if p.saving || uint64(base) == p.stored.Position {
+	if !p.unsaved() {
 		return
 	}
-	if uint64(base)-p.stored.Position > progressPositions || now.Sub(p.savedAt) >= progressTime {
+	if uint64(p.window.base)-p.stored.Position > progressPositions || now.Sub(p.savedAt) >= progressTime {
 		p.saveLocked()
 	}
 }

@@ -41,10 +41,11 @@ func (rn *runner[S]) Task(g *projection.Group) (projection.Task, error) {
 		return projection.Task{}, err
 	}
 	return projection.Task{
-		Name:  d.Name,
-		Run:   func(ctx context.Context) error { return newWorker(d, rn.h, g, types).run(ctx) },
-		Load:  func(ctx context.Context) (eventstore.Position, error) { return position(ctx, g.Store, d.Name) },
-		Reset: func(ctx context.Context) error { return reset(ctx, g.Store, d.Name, *d.From) },
+		Name:     d.Name,
+		Consumer: consumer(d.Name),
+		Run:      func(ctx context.Context) error { return newWorker(d, rn.h, g, types).run(ctx) },
+		Load:     func(ctx context.Context) (eventstore.Position, error) { return position(ctx, g.Store, d.Name) },
+		Reset:    func(ctx context.Context) error { return reset(ctx, g.Store, d.Name, *d.From) },
 	}, nil
 }
 

@@ -1,6 +1,7 @@
 package projection
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,6 +57,10 @@ type Task struct {
 	// where the task runs can it be waited for.
 	Load func(ctx context.Context) (eventstore.Position, error)
 
+	// Consumer is the name of the consumer whose position Load returns, if it is that of one: its members
+	// write the position without delay while Wait waits for it in another process.
+	Consumer string
+
 	// Reset starts over from position 0. It is called while Run does not run.
 	// Nil means that the task cannot be reset.
 	Reset func(ctx context.Context) error
@@ -67,6 +72,9 @@ type Task struct {
 	ended    func(ctx context.Context) (mark eventstore.Position, yes bool, err error)
 	freeze   func(ctx context.Context) (mark eventstore.Position, err error) // nil if it cannot be replaced
 }
+
+// announce is the name under which those who write the position look who waits for it.
+func (t *Task) announce() string { return cmp.Or(t.Consumer, t.Name) }
 
 // A member is a task of a group. The group's lock guards it.
 type member struct {

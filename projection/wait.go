@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/internal/system"
 )
 
 // A StoppedError reports that something will not be handled, however long one
@@ -274,11 +275,16 @@ type poll struct {
 func (g *Group) share(w *waiter) {
 	for _, m := range w.ms {
 		m = m.latest()
-		needed := m.at < w.pos && m.state == StandBy && m.task.Load != nil
+		// A consumer may run here and have partitions elsewhere.
+		needed := m.at < w.pos && m.task.Load != nil && (m.state == StandBy || m.task.Consumer != "")
 		switch {
 		case m.poller == nil && needed:
 			m.poller = w
-			w.polls = append(w.polls, &poll{m: m})
+			p := &poll{m: m}
+			if m.state != StandBy {
+				p.due = time.Now().Add(announceAfter) // most likely it all happens here
+			}
+			w.polls = append(w.polls, p)
 		case m.poller == w && !needed:
 			m.handOver()
 		}
@@ -328,17 +334,16 @@ func (g *Group) look(ctx context.Context, w *waiter, began time.Time) (next time
 func (g *Group) seen(m *member, at eventstore.Position) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if m.state == StandBy {
+	switch {
+	case m.state == StandBy:
 		if m.crew != nil {
 			m.crew.seen(at)
 		}
 		g.moved(m, at)
+	case m.task.Consumer != "" && at > m.at:
+		g.moved(m, at)
 	}
 }
-
-// announcements is what the names of leases start with that say that someone
-// waits for a position to be written.
-const announcements = "$wait-"
 
 // announce tells other processes that this one waits for p's member. It is only
 // to make them quicker, so that failing does not matter.
@@ -363,7 +368,9 @@ func (g *Group) withdraw(ctx context.Context, p *poll) {
 	leases.Release(ctx, g.announcement(p), g.id, p.fence) // or else it expires
 }
 
-func (g *Group) announcement(p *poll) string { return announcements + p.m.task.Name + "/" + g.id }
+func (g *Group) announcement(p *poll) string {
+	return system.Waiting + p.m.task.announce() + "/" + g.id
+}
 
 // lookEvery is how often a group looks who waits elsewhere, at most.
 const lookEvery = 100 * time.Millisecond
@@ -388,7 +395,7 @@ func (g *Group) awaitedElsewhere(ctx context.Context, name string) (yes, known b
 	if now := time.Now(); now.Sub(l.looked) >= lookEvery {
 		l.looked = now
 		l.names = l.names[:0]
-		held, err := leases.Leases(ctx, announcements)
+		held, err := leases.Leases(ctx, system.Waiting)
 		if err != nil {
 			return false, true
 		}
@@ -397,6 +404,6 @@ func (g *Group) awaitedElsewhere(ctx context.Context, name string) (yes, known b
 		}
 	}
 	return slices.ContainsFunc(l.names, func(lease string) bool {
-		return strings.HasPrefix(lease, announcements+name+"/")
+		return strings.HasPrefix(lease, system.Waiting+name+"/")
 	}), true
 }

@@ -5,6 +5,10 @@ package system
 
 import "context"
 
+// Waiting is what the names of leases start with by which a process tells others that it waits for
+// a position of theirs to be written; the name of who writes it and a slash follow.
+const Waiting = "$wait-"
+
 type (
 	key struct{}
 	raw struct{}
