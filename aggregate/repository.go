@@ -145,6 +145,11 @@ func (r *Repository[S]) SubmitCommand(ctx context.Context, e *command.Envelope) 
 // way and never see what is not durable. An aggregate without events has the zero
 // state and version 0. If ctx ends before, View returns its error and fn is not
 // called.
+//
+// What a caller has been answered, and what its own process appended before View was
+// called, is in the state. A subscription can be a moment ahead of it: the tail may read an
+// event before the one who appended it has been answered. Who is handed an event and then
+// looks, as live/sync does, compares versions and looks again.
 func (r *Repository[S]) View(ctx context.Context, id string, fn func(state *S, v eventstore.Version)) error {
 	o := r.op(ctx, nil, nil)
 	o.view = true
