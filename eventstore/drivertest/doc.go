@@ -5,6 +5,7 @@
 //	driver's test ── Harness{Open, Reopen} ──► Run
 //	                                            ├── Append, ReadStream, ReadAll, Wait …   every driver
 //	                                            ├── Batch, Delete, Lease, Conditional …   skipped if the driver cannot
+//	                                            ├── Linearizable                          what clients were told at once, searched for an order
 //	                                            └── Model                                 random histories against a plain model
 //
 // Each subtest is one sentence of the contracts in package driver. What a
@@ -24,4 +25,9 @@
 // The Model subtest uses pgregory.net/rapid, whose flags apply: -rapid.checks
 // is the number of histories, -rapid.steps their length, -rapid.seed repeats
 // one that failed.
+//
+// # Clients at once
+//
+// [Linearize] is the Linearizable subtests with everything to choose: several
+// handles on one log, more clients, more time, and faults beside them.
 package drivertest

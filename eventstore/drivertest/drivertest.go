@@ -35,6 +35,7 @@ func Run(t *testing.T, h Harness) {
 	}{
 		{"Append", testAppend},
 		{"Concurrent", testConcurrent},
+		{"Linearizable", testLinearizable},
 		{"Batch", testBatch},
 		{"Inline", testInline},
 		{"ReadStream", testReadStream},

@@ -322,6 +322,20 @@ var mutants = []struct {
 			return m.full.Append(ctx, a)
 		}
 	}},
+	{"a stream is at the version of a while ago", []string{"Linearizable/appends and reads of clients at once are in one order a stream"}, func(m *mutant) {
+		var mu sync.Mutex
+		last := map[string]driver.StreamInfo{}
+		m.onStream = func(ctx context.Context, stream string) (driver.StreamInfo, error) {
+			info, err := m.full.Stream(ctx, stream)
+			mu.Lock()
+			defer mu.Unlock()
+			old, ok := last[stream]
+			if last[stream] = info; ok && err == nil {
+				return old, nil
+			}
+			return info, err
+		}
+	}},
 	{"events of an append are written one by one", []string{"Concurrent/a reader never sees part of an append"}, func(m *mutant) {
 		m.onAppend = func(ctx context.Context, a driver.Append) (r driver.Result) {
 			var ps []uint64
@@ -1124,7 +1138,7 @@ func child(t *testing.T, name string, subtests []string) (output string, err err
 	cmd := exec.CommandContext(t.Context(), exe, "-test.timeout=60s", "-test.v",
 		"-test.run", fmt.Sprintf("^TestMutant$/^(%s)$/^(%s)$", strings.Join(features, "|"), strings.Join(tests, "|")),
 		"-rapid.seed=1", "-rapid.nofailfile", "-rapid.shrinktime=1ms")
-	cmd.Env = append(os.Environ(), env+"="+name)
+	cmd.Env = append(os.Environ(), env+"="+name, "TMPDIR="+t.TempDir())
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

@@ -1,0 +1,387 @@
+package drivertest
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/levada-go/levada/eventstore/driver"
+)
+
+// A history is what clients asked of a log and were told.
+type history struct {
+	lock sync.Mutex
+	list []*operation
+	logs [][]sight // as each handle showed it in the end
+}
+
+// An operation is one call about one stream. Which fields mean something depends
+// on its kind and outcome.
+type operation struct {
+	kind      operationKind
+	client    int
+	stream    string
+	call, end int64
+
+	expected int64 // opAppend, opDelete
+	ids      []eventID
+	from     uint64 // opRead
+	dir      driver.Direction
+	limit    int
+
+	outcome   outcome
+	version   uint64 // after the append, or the conflict's
+	positions []uint64
+	last      uint64
+	err       error
+	info      driver.StreamInfo
+	page      []sight
+}
+
+type operationKind uint8
+
+const (
+	opAppend operationKind = iota
+	opStream
+	opRead
+	opDelete
+)
+
+type outcome uint8
+
+const (
+	done       outcome = iota
+	conflicted         // nothing was done
+	refused            // nothing was done, for another reason
+	unknown            // it may have been done, or be done later
+)
+
+// An eventID tells an event from all others of a history.
+type eventID uint64
+
+func newEventID(client, call, part int) eventID {
+	return eventID(client)<<48 | eventID(call)<<8 | eventID(part)
+}
+
+func (id eventID) String() string {
+	return fmt.Sprintf("%d/%d/%d", id>>48, id>>8&0xff_ffff_ffff, id&0xff)
+}
+
+// linearCategory is the category of the streams of histories.
+const linearCategory = "linear"
+
+// linearMark begins the ids of the events of histories.
+var linearMark = [8]byte{'l', 'i', 'n', 'e', 'a', 'r'}
+
+// events returns the events that an append appends.
+func (o *operation) events() []driver.Event {
+	list := make([]driver.Event, len(o.ids))
+	for i, id := range o.ids {
+		e := driver.Event{Type: "t", ContentType: "text/plain", Data: []byte(id.String())}
+		copy(e.ID[:], linearMark[:])
+		binary.BigEndian.PutUint64(e.ID[8:], uint64(id))
+		list[i] = e
+	}
+	return list
+}
+
+// A sight is an event as a reader saw it.
+type sight struct {
+	id                eventID
+	stream            string
+	version, position uint64
+	strange           string // why no client can have appended it
+}
+
+func sightOf(r *driver.Recorded) sight {
+	s := sight{id: eventID(binary.BigEndian.Uint64(r.ID[8:])), stream: r.Stream, version: r.Version, position: r.Position}
+	switch {
+	case [8]byte(r.ID[:8]) != linearMark:
+		s.strange = fmt.Sprintf("its id is %x", r.ID)
+	case string(r.Data) != s.id.String():
+		s.strange = fmt.Sprintf("its data is %q", r.Data)
+	}
+	return s
+}
+
+// settle says what became of a write.
+func (o *operation) settle(err error) {
+	o.err = err
+	var conflict *driver.ConflictError
+	switch {
+	case err == nil:
+		o.outcome = done
+	case errors.As(err, &conflict):
+		o.outcome, o.version = conflicted, conflict.Actual
+	case errors.Is(err, driver.ErrOutcomeUnknown) || ended(err):
+		o.outcome = unknown
+	default:
+		o.outcome = refused
+	}
+}
+
+func (o *operation) String() string {
+	s := o.describe()
+	if o.kind == opAppend || o.kind == opDelete {
+		switch o.outcome {
+		case conflicted:
+			s += fmt.Sprintf(" → conflict at %d", o.version)
+		case refused, unknown:
+			s += fmt.Sprintf(" → %v", o.err)
+		case done:
+			s += fmt.Sprintf(" → at %d", o.version)
+		}
+		return s
+	}
+	if o.kind == opStream {
+		return s + fmt.Sprintf(" → at %d, from %d", o.info.Version, o.info.First)
+	}
+	var list []string
+	for _, e := range o.page {
+		list = append(list, fmt.Sprintf("%d: %v", e.version, e.id))
+	}
+	return s + fmt.Sprintf(" → [%s]", strings.Join(list, ", "))
+}
+
+func (o *operation) describe() string {
+	expected := map[int64]string{driver.Any: "any", driver.NoStream: "none", driver.StreamExists: "some"}[o.expected]
+	if expected == "" {
+		expected = fmt.Sprint(o.expected)
+	}
+	switch o.kind {
+	case opAppend:
+		return fmt.Sprintf("append %v to %s expecting %s", o.ids, o.stream, expected)
+	case opStream:
+		return "where is " + o.stream
+	case opDelete:
+		return fmt.Sprintf("delete %s expecting %s", o.stream, expected)
+	}
+	return fmt.Sprintf("read %d of %s %s %d", o.limit, o.stream, map[driver.Direction]string{driver.Forward: "above", driver.Backward: "below"}[o.dir], o.from)
+}
+
+// add adds an operation that has ended.
+func (h *history) add(o *operation) {
+	h.lock.Lock()
+	defer h.lock.Unlock()
+	h.list = append(h.list, o)
+}
+
+// streams returns the streams that there were calls about.
+func (h *history) streams() []string {
+	var list []string
+	for _, o := range h.list {
+		list = append(list, o.stream)
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// String counts.
+func (h *history) String() string {
+	h.lock.Lock()
+	defer h.lock.Unlock()
+	var appends [4]int
+	others := map[operationKind]int{}
+	for _, o := range h.list {
+		if o.kind == opAppend {
+			appends[o.outcome]++
+		} else {
+			others[o.kind]++
+		}
+	}
+	return fmt.Sprintf("%d appends acknowledged, %d conflicts, %d refused, %d unknown; %d versions, %d pages, %d deletions",
+		appends[done], appends[conflicted], appends[refused], appends[unknown], others[opStream], others[opRead], others[opDelete])
+}
+
+// deleted returns the streams that somebody tried to delete.
+func (h *history) deleted() map[string]bool {
+	set := map[string]bool{}
+	for _, o := range h.list {
+		if o.kind == opDelete {
+			set[o.stream] = true
+		}
+	}
+	return set
+}
+
+// missing returns an acknowledged append that log does not show whole, or nil.
+func (h *history) missing(log []sight) *operation {
+	seen := map[eventID]bool{}
+	for _, s := range log {
+		seen[s.id] = true
+	}
+	deleted := h.deleted()
+	for _, o := range h.list {
+		if o.kind == opAppend && o.outcome == done && !deleted[o.stream] {
+			for _, id := range o.ids {
+				if !seen[id] {
+					return o
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// kept reports whether anybody saw the last event of an append in its stream.
+func (h *history) kept(o *operation) bool {
+	last := o.ids[len(o.ids)-1]
+	for _, x := range h.list {
+		if slices.ContainsFunc(x.page, func(s sight) bool { return s.id == last }) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkLog checks the log as every handle showed it in the end.
+func (h *history) checkLog() error {
+	appends := map[eventID]*operation{}
+	for _, o := range h.list {
+		for _, id := range o.ids {
+			appends[id] = o
+		}
+	}
+	deleted := h.deleted()
+	lasting := func(log []sight) []sight {
+		return slices.DeleteFunc(slices.Clone(log), func(s sight) bool { return deleted[s.stream] })
+	}
+	for i, log := range h.logs {
+		if err := h.checkOneLog(log, appends, deleted); err != nil {
+			return fmt.Errorf("handle %d: the log: %w", i, err)
+		}
+		if first := h.logs[0]; !slices.Equal(lasting(first), lasting(log)) {
+			return fmt.Errorf("handle %d shows another log than handle 0: %v and %v", i, difference(lasting(first), lasting(log)), difference(lasting(log), lasting(first)))
+		}
+	}
+	return nil
+}
+
+// difference returns what a has and b has not, or what they have in another order.
+func difference(a, b []sight) []sight {
+	var list []sight
+	for _, s := range a {
+		if !slices.Contains(b, s) {
+			list = append(list, s)
+		}
+	}
+	if list == nil {
+		return a[:min(len(a), 10)]
+	}
+	return list[:min(len(list), 10)]
+}
+
+func (h *history) checkOneLog(log []sight, appends map[eventID]*operation, deleted map[string]bool) error {
+	seen := map[eventID]sight{}
+	versions := map[string]uint64{}
+	var position uint64
+	for _, s := range log {
+		o := appends[s.id]
+		switch {
+		case s.strange != "":
+			return fmt.Errorf("nobody appended the event at %d: %s", s.position, s.strange)
+		case o == nil || o.stream != s.stream:
+			return fmt.Errorf("nobody appended %v to %s", s.id, s.stream)
+		case o.outcome == conflicted || o.outcome == refused:
+			return fmt.Errorf("it has %v of an append that wrote nothing: %v", s.id, o)
+		case s.position <= position:
+			return fmt.Errorf("the position %d comes after %d", s.position, position)
+		}
+		if twice, ok := seen[s.id]; ok {
+			return fmt.Errorf("it has %v twice, at %d and %d: %v", s.id, twice.position, s.position, o)
+		}
+		last := versions[s.stream]
+		if s.version <= last || s.version > last+1 && !deleted[s.stream] {
+			return fmt.Errorf("version %d of %s comes after version %d", s.version, s.stream, last)
+		}
+		seen[s.id], versions[s.stream], position = s, s.version, s.position
+	}
+	for _, o := range h.list {
+		if o.kind != opAppend {
+			continue
+		}
+		n := 0
+		for _, id := range o.ids {
+			if _, ok := seen[id]; ok {
+				n++
+			}
+		}
+		if n == 0 {
+			continue
+		}
+		if n < len(o.ids) && !deleted[o.stream] {
+			return fmt.Errorf("it has %d of %d events of %v", n, len(o.ids), o)
+		}
+		first := seen[o.ids[0]]
+		for k, id := range o.ids {
+			s, ok := seen[id]
+			switch {
+			case !ok:
+			case first.version > 0 && s.version != first.version+uint64(k):
+				return fmt.Errorf("event %d of an append is at version %d, the first at %d: %v", k+1, s.version, first.version, o)
+			case o.outcome != done:
+			case s.version != o.version-uint64(len(o.ids))+uint64(k)+1:
+				return fmt.Errorf("event %d of an append is at version %d: %v", k+1, s.version, o)
+			case k < len(o.positions) && s.position != o.positions[k]:
+				return fmt.Errorf("event %d of an append is at position %d, and was told to be at %d: %v", k+1, s.position, o.positions[k], o)
+			case k == len(o.ids)-1 && o.last > 0 && s.position != o.last:
+				return fmt.Errorf("an append ended at position %d, and was told to at %d: %v", s.position, o.last, o)
+			}
+		}
+	}
+	return nil
+}
+
+// operations returns the history of each stream for the search.
+//
+// Of an append whose outcome is unknown, the log tells it: if its events are
+// there, it took effect at the version where they stand, some time after it
+// began; if they are not, and nobody ever saw them, it did not. Only where a stream
+// may have been deleted in between, or where events were seen that are gone, the
+// search has to try both.
+func (h *history) operations() map[string][]porcupine.Operation {
+	deleted := h.deleted()
+	versions := map[eventID]uint64{}
+	seen := map[eventID]bool{}
+	var end int64
+	for _, s := range h.logs[0] {
+		versions[s.id] = s.version
+	}
+	for _, o := range h.list {
+		end = max(end, o.end)
+		for _, s := range o.page {
+			seen[s.id] = true
+			if _, ok := versions[s.id]; !ok && deleted[s.stream] {
+				versions[s.id] = s.version
+			}
+		}
+	}
+	byStream := map[string][]porcupine.Operation{}
+	for _, o := range h.list {
+		x := *o
+		if o.kind == opAppend || o.kind == opDelete {
+			switch o.outcome {
+			case refused:
+				continue
+			case unknown:
+				x.end = end + 1
+				if o.kind == opDelete {
+					break
+				}
+				last := o.ids[len(o.ids)-1]
+				if version, ok := versions[last]; ok {
+					x.outcome, x.version = done, version
+				} else if !deleted[o.stream] && !seen[last] {
+					continue
+				}
+			}
+		}
+		byStream[o.stream] = append(byStream[o.stream], porcupine.Operation{ClientId: o.client, Input: &x, Output: &x, Call: x.call, Return: x.end})
+	}
+	return byStream
+}

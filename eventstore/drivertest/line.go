@@ -1,0 +1,146 @@
+package drivertest
+
+import (
+	"fmt"
+	"hash/maphash"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/levada-go/levada/eventstore/driver"
+)
+
+// A lineState is a stream of the model that histories are checked against. It is
+// never changed: steps share what they have in common.
+type lineState struct {
+	version, origin uint64
+	hash            uint64 // of all ids, in order
+	last            *lineEvent
+}
+
+type lineEvent struct {
+	id      eventID
+	version uint64
+	before  *lineEvent
+}
+
+// streamModel says what one stream may tell if it does one thing at a time.
+var streamModel = porcupine.Model{
+	Init: func() any { return lineState{} },
+	Step: func(state, input, _ any) (bool, any) {
+		ok, next := state.(lineState).step(input.(*operation))
+		return ok, next
+	},
+	Equal: func(a, b any) bool {
+		x, y := a.(lineState), b.(lineState)
+		return x.version == y.version && x.origin == y.origin && x.hash == y.hash
+	},
+	Hash:              func(state any) uint64 { return state.(lineState).hash },
+	DescribeOperation: func(input, _ any) string { return input.(*operation).String() },
+	DescribeState: func(state any) string {
+		s := state.(lineState)
+		return fmt.Sprintf("at %d, from %d", s.version, s.origin+1)
+	},
+}
+
+// step reports whether o could have been told in this state, and what it left.
+func (s lineState) step(o *operation) (ok bool, next lineState) {
+	switch o.kind {
+	case opStream:
+		want := driver.StreamInfo{Name: o.stream}
+		if s.version > 0 {
+			want.Version, want.First, want.Origin, want.Deleted = s.version, s.origin+1, s.origin, s.version == s.origin
+		}
+		return o.info == want, s
+	case opRead:
+		return s.reads(o), s
+	case opDelete:
+		return s.delete(o)
+	}
+	holds := (&line{version: s.version, origin: s.origin}).holds(o.expected)
+	switch o.outcome {
+	case done:
+		return holds && o.version == s.version+uint64(len(o.ids)), s.append(o.ids)
+	case conflicted:
+		return !holds && o.version == s.actual(), s
+	}
+	if holds { // it was done, or else comes last
+		return true, s.append(o.ids)
+	}
+	return true, s
+}
+
+// actual is the version that a conflict tells.
+func (s lineState) actual() uint64 {
+	if s.version == s.origin {
+		return 0
+	}
+	return s.version
+}
+
+var lineSeed = maphash.MakeSeed()
+
+func (s lineState) append(ids []eventID) lineState {
+	for _, id := range ids {
+		s.version++
+		s.last = &lineEvent{id, s.version, s.last}
+		s.hash = maphash.Comparable(lineSeed, [2]uint64{s.hash, uint64(id)})
+	}
+	return s
+}
+
+// reads reports whether a page is what the stream holds there.
+func (s lineState) reads(o *operation) bool {
+	e := s.last
+	if o.dir == driver.Backward {
+		for o.from > 0 && e != nil && e.version >= o.from {
+			e = e.before
+		}
+		for i := range o.limit {
+			if e == nil || e.version <= s.origin {
+				return len(o.page) == i
+			}
+			if i >= len(o.page) || !o.page[i].is(o.stream, e) {
+				return false
+			}
+			e = e.before
+		}
+		return len(o.page) == o.limit
+	}
+	first := max(o.from, s.origin) + 1
+	if first > s.version {
+		return len(o.page) == 0
+	}
+	n := int(min(uint64(o.limit), s.version-first+1))
+	if len(o.page) != n {
+		return false
+	}
+	for e.version >= first+uint64(n) {
+		e = e.before
+	}
+	for i := n - 1; i >= 0; i-- {
+		if !o.page[i].is(o.stream, e) {
+			return false
+		}
+		e = e.before
+	}
+	return true
+}
+
+func (s sight) is(stream string, e *lineEvent) bool {
+	return s.strange == "" && s.stream == stream && s.id == e.id && s.version == e.version
+}
+
+func (s lineState) delete(o *operation) (ok bool, next lineState) {
+	if s.version == s.origin {
+		return true, s // what becomes of it, no contract says
+	}
+	holds := uint64(o.expected) == s.version
+	switch {
+	case o.outcome == conflicted:
+		return !holds && o.version == s.version, s
+	case !holds:
+		return o.outcome == unknown, s
+	}
+	s.origin = s.version
+	return true, s
+}
