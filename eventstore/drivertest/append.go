@@ -242,7 +242,7 @@ func testAppend(g *group) {
 		log, _, err := f.d.ReadAll(f.ctx, driver.Filter{}, 0, driver.Forward, 10)
 		require.NoError(f, err)
 		f.fill("s-1", 100)
-		if d, ok := f.d.(driver.Deleter); ok {
+		if d, ok := as[driver.Deleter](f.d); ok {
 			require.NoError(f, d.Purge(f.ctx, "s-1"))
 		}
 		f.fill("s-2", 100)

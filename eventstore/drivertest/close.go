@@ -102,37 +102,37 @@ func calls(d driver.Store) map[string]func(context.Context) error {
 		"Head":   func(ctx context.Context) error { _, err := d.Head(ctx); return err },
 		"Stream": func(ctx context.Context) error { _, err := d.Stream(ctx, "s-1"); return err },
 	}
-	if d, ok := d.(driver.Batcher); ok {
+	if d, ok := as[driver.Batcher](d); ok {
 		m["AppendBatch"] = func(ctx context.Context) error {
 			return d.AppendBatch(ctx, []driver.Append{{Stream: "s-1", Events: events(1)}})[0].Err
 		}
 	}
-	if d, ok := d.(driver.Inliner); ok {
+	if d, ok := as[driver.Inliner](d); ok {
 		m["AppendWith"] = func(ctx context.Context) error {
 			return d.AppendWith(ctx, []driver.Append{{Stream: "s-1", Events: events(1)}},
 				func(any, []driver.Recorded) error { return nil })[0].Err
 		}
 	}
-	if d, ok := d.(driver.Lister); ok {
+	if d, ok := as[driver.Lister](d); ok {
 		m["Streams"] = func(ctx context.Context) error { _, err := d.Streams(ctx, "", "", 1); return err }
 		m["Categories"] = func(ctx context.Context) error { _, err := d.Categories(ctx); return err }
 	}
-	if d, ok := d.(driver.Deleter); ok {
+	if d, ok := as[driver.Deleter](d); ok {
 		m["Truncate"] = func(ctx context.Context) error { return d.Truncate(ctx, "s-1", 1) }
 		m["Delete"] = func(ctx context.Context) error { return d.Delete(ctx, "s-2", driver.Any) }
 		m["Purge"] = func(ctx context.Context) error { return d.Purge(ctx, "s-3") }
 	}
-	if d, ok := d.(driver.Dater); ok {
+	if d, ok := as[driver.Dater](d); ok {
 		m["PositionAt"] = func(ctx context.Context) error { _, err := d.PositionAt(ctx, time.Now()); return err }
 	}
-	if d, ok := d.(driver.Snapshotter); ok {
+	if d, ok := as[driver.Snapshotter](d); ok {
 		m["SaveSnapshot"] = func(ctx context.Context) error {
 			return d.SaveSnapshot(ctx, "s-1", driver.Snapshot{Version: 1, Data: []byte("x")})
 		}
 		m["LoadSnapshot"] = func(ctx context.Context) error { _, _, err := d.LoadSnapshot(ctx, "s-1"); return err }
 		m["DeleteSnapshot"] = func(ctx context.Context) error { return d.DeleteSnapshot(ctx, "s-1") }
 	}
-	if d, ok := d.(driver.Checkpointer); ok {
+	if d, ok := as[driver.Checkpointer](d); ok {
 		m["SaveCheckpoint"] = func(ctx context.Context) error {
 			return d.SaveCheckpoint(ctx, "new", nil, driver.Checkpoint{Position: 1})
 		}
@@ -140,12 +140,12 @@ func calls(d driver.Store) map[string]func(context.Context) error {
 		m["DeleteCheckpoint"] = func(ctx context.Context) error { return d.DeleteCheckpoint(ctx, "c") }
 		m["Checkpoints"] = func(ctx context.Context) error { _, err := d.Checkpoints(ctx, ""); return err }
 	}
-	if d, ok := d.(driver.Leaser); ok {
+	if d, ok := as[driver.Leaser](d); ok {
 		m["Acquire"] = func(ctx context.Context) error { _, _, err := d.Acquire(ctx, "l", "me", time.Second); return err }
 		m["Release"] = func(ctx context.Context) error { return d.Release(ctx, "l", "me", 1) }
 		m["Leases"] = func(ctx context.Context) error { _, err := d.Leases(ctx, ""); return err }
 	}
-	if d, ok := d.(driver.Conditional); ok {
+	if d, ok := as[driver.Conditional](d); ok {
 		m["AppendIf"] = func(ctx context.Context) error {
 			return d.AppendIf(ctx, nil, 0, []driver.StreamEvent{{Stream: "s-1", Event: event("t", "")}}).Err
 		}

@@ -123,7 +123,7 @@ func testConcurrent(g *group) {
 				return f.d.ReadAll(f.ctx, driver.Filter{Types: []string{"t"}}, from, driver.Forward, 1000)
 			},
 		}
-		if c, ok := f.d.(driver.Conditional); ok {
+		if c, ok := as[driver.Conditional](f.d); ok {
 			readers["tag"] = func(from uint64) ([]driver.Recorded, uint64, error) {
 				return c.Query(f.ctx, []driver.QueryItem{{Tags: []string{"all"}}}, from, 5)
 			}
@@ -182,7 +182,7 @@ func testConcurrent(g *group) {
 				}
 				a := driver.Append{Stream: fmt.Sprintf("w-%d", (i+n)%5), Events: list}
 				var r driver.Result
-				if b, ok := f.d.(driver.Batcher); ok && n%2 == 1 {
+				if b, ok := as[driver.Batcher](f.d); ok && n%2 == 1 {
 					r = b.AppendBatch(f.ctx, []driver.Append{a})[0]
 				} else {
 					r = f.d.Append(f.ctx, a)

@@ -48,7 +48,7 @@ func (f *fixture) logged(stream string, loose bool, want ...uint64) {
 			reads[fmt.Sprintf("filter %d, backward, %d at once", i, limit)] = back
 		}
 	}
-	if c, ok := f.d.(driver.Conditional); ok {
+	if c, ok := as[driver.Conditional](f.d); ok {
 		for i, items := range [][]driver.QueryItem{nil, {{Types: []string{"t"}}}} {
 			reads[fmt.Sprint("query ", i)] = f.pages(driver.Forward, 3, func(from uint64) ([]driver.Recorded, uint64, error) {
 				return c.Query(f.ctx, items, from, 3)

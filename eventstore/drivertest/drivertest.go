@@ -25,45 +25,68 @@ type Harness struct {
 	// Reopen closes d and opens the same store again. Nil means that the store
 	// does not outlive its process, and durability is not tested.
 	Reopen func(t testing.TB, d driver.Store) driver.Store
+	// Peer opens the store of d, which stays open, once more, as another process
+	// would, and arranges its own cleanup with t.Cleanup. Nil means that no other
+	// process can write to the store: that it is Exclusive.
+	Peer func(t testing.TB, d driver.Store) driver.Store
 }
 
 // Run runs the suite as subtests of t. Those of a feature run in parallel.
 func Run(t *testing.T, h Harness) {
-	for _, feature := range []struct {
-		name string
-		test func(*group)
-	}{
-		{"Append", testAppend},
-		{"Concurrent", testConcurrent},
-		{"Linearizable", testLinearizable},
-		{"Batch", testBatch},
-		{"Inline", testInline},
-		{"ReadStream", testReadStream},
-		{"ReadAll", testReadAll},
-		{"Wait", testWait},
-		{"Stream", testStream},
-		{"Close", testClose},
-		{"List", testList},
-		{"Delete", testDelete},
-		{"Date", testDate},
-		{"Snapshot", testSnapshot},
-		{"Checkpoint", testCheckpoint},
-		{"Lease", testLease},
-		{"Conditional", testConditional},
-		{"View", testView},
-		{"Durable", testDurable},
-		{"Model", testModel},
-	} {
+	for _, feature := range features {
 		t.Run(feature.name, func(t *testing.T) {
 			feature.test(&group{t: t, h: h})
 		})
 	}
+	t.Run("Peers", func(t *testing.T) {
+		if h.Peer == nil {
+			t.Skip("no other process can write to the store")
+		}
+		for _, feature := range features {
+			if feature.shared {
+				t.Run(feature.name, func(t *testing.T) {
+					feature.test(&group{t: t, h: h, shared: true})
+				})
+			}
+		}
+		testPeers(&group{t: t, h: h})
+	})
+}
+
+// features are what a driver must do, or can. Those that are shared must go as
+// well where each call is made by one of two processes.
+var features = []struct {
+	name   string
+	test   func(*group)
+	shared bool
+}{
+	{"Append", testAppend, true},
+	{"Concurrent", testConcurrent, true},
+	{"Linearizable", testLinearizable, true},
+	{"Batch", testBatch, true},
+	{"Inline", testInline, false},
+	{"ReadStream", testReadStream, true},
+	{"ReadAll", testReadAll, true},
+	{"Wait", testWait, true},
+	{"Stream", testStream, true},
+	{"Close", testClose, false},
+	{"List", testList, true},
+	{"Delete", testDelete, true},
+	{"Date", testDate, true},
+	{"Snapshot", testSnapshot, true},
+	{"Checkpoint", testCheckpoint, true},
+	{"Lease", testLease, true},
+	{"Conditional", testConditional, true},
+	{"View", testView, false},
+	{"Durable", testDurable, false},
+	{"Model", testModel, false},
 }
 
 // A group is the subtests of a feature.
 type group struct {
-	t *testing.T
-	h Harness
+	t      *testing.T
+	h      Harness
+	shared bool // each call is made by one of two processes
 }
 
 // test runs one subtest with a store of its own.
@@ -72,7 +95,12 @@ func (g *group) test(name string, f func(*fixture)) {
 		t.Parallel()
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
-		f(&fixture{T: t, h: g.h, ctx: ctx, d: g.h.Open(t)})
+		x := &fixture{T: t, h: g.h, ctx: ctx, d: g.h.Open(t)}
+		if g.shared {
+			x.d = newTurns(x.d, g.h.Peer(t, x.d))
+			x.h.Reopen = nil
+		}
+		f(x)
 	})
 }
 
@@ -87,11 +115,19 @@ type fixture struct {
 // can returns the driver as an optional interface, or skips the subtest.
 func can[T any](f *fixture) T {
 	f.Helper()
-	v, ok := f.d.(T)
+	v, ok := as[T](f.d)
 	if !ok {
 		f.Skipf("%T does not implement %v", f.d, reflect.TypeFor[T]())
 	}
 	return v
+}
+
+// handles returns the handles that the store is open under.
+func (f *fixture) handles() []driver.Store {
+	if t, ok := f.d.(*turns); ok {
+		return t.handles[:]
+	}
+	return []driver.Store{f.d}
 }
 
 // reopen replaces the store by the same one, opened again.

@@ -3,7 +3,6 @@ package drivertest_test
 import (
 	"cmp"
 	"context"
-
 	"errors"
 	"slices"
 	"sync"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/levada-go/levada/eventstore/driver"
 	"github.com/levada-go/levada/eventstore/drivertest"
+	"github.com/levada-go/levada/eventstore/eventstoretest"
 	"github.com/levada-go/levada/eventstore/memstore"
 )
 
@@ -34,6 +34,13 @@ func TestSoundDriversPass(t *testing.T) {
 			drivertest.Run(t, drivertest.Harness{Open: func(testing.TB) driver.Store { return open() }})
 		})
 	}
+	t.Run("one that several processes share", func(t *testing.T) {
+		t.Parallel()
+		drivertest.Run(t, drivertest.Harness{
+			Open: func(t testing.TB) driver.Store { return eventstoretest.Share(t, gaps()) },
+			Peer: func(t testing.TB, d driver.Store) driver.Store { return eventstoretest.Share(t, d) },
+		})
+	})
 }
 
 func newMutant() *mutant { return &mutant{full: memstore.NewDriver().(full)} }

@@ -24,6 +24,12 @@ func testLease(g *group) {
 		require.NoError(f, err)
 		return list
 	}
+	expires := func(f *fixture, name string) time.Time {
+		f.Helper()
+		list := held(f, name)
+		require.Len(f, list, 1)
+		return list[0].Expires
+	}
 
 	g.test("a free lease is granted, a held one is not", func(f *fixture) {
 		fence, ok := acquire(f, "l", "a", long)
@@ -40,13 +46,13 @@ func testLease(g *group) {
 	g.test("the holder renews and keeps the fence", func(f *fixture) {
 		fence, ok := acquire(f, "l", "a", long)
 		require.True(f, ok)
-		until := held(f, "l")[0].Expires
+		until := expires(f, "l")
 		for range 3 {
 			again, ok := acquire(f, "l", "a", 2*long)
 			require.True(f, ok)
 			require.Equal(f, fence, again)
 		}
-		require.True(f, held(f, "l")[0].Expires.After(until), "the lease is longer than it was")
+		require.True(f, expires(f, "l").After(until), "the lease is longer than it was")
 		acquire(f, "l", "b", long)
 		again, ok := acquire(f, "l", "a", long)
 		require.True(f, ok)
@@ -161,7 +167,9 @@ func testLease(g *group) {
 				}
 			})
 			require.Len(f, winners, 1)
-			require.Equal(f, winners[0], held(f, fmt.Sprint("l", round))[0].Owner)
+			list := held(f, fmt.Sprint("l", round))
+			require.Len(f, list, 1)
+			require.Equal(f, winners[0], list[0].Owner)
 		}
 	})
 }

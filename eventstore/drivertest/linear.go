@@ -70,7 +70,7 @@ func Linearize(t testing.TB, opt LinearOptions) {
 
 func testLinearizable(g *group) {
 	run := func(f *fixture, opt LinearOptions) {
-		opt.Stores = append(opt.Stores, f.d)
+		opt.Stores = f.handles()
 		r, err := linearize(f.ctx, opt)
 		f.Log(r)
 		require.NoError(f, err)
@@ -323,19 +323,19 @@ func (c *client) appended(o *operation, res driver.Result) {
 // batch appends by AppendBatch, if the driver has it.
 func (c *client) batch(ctx context.Context, stream func() string, allowed func(*operation, error) bool) bool {
 	var list []*operation
-	var as []driver.Append
+	var appends []driver.Append
 	for i := range 1 + c.rand.IntN(3) {
 		o := c.append(stream(), i)
 		list = append(list, o)
-		as = append(as, driver.Append{Stream: o.stream, Expected: o.expected, Events: o.events()})
+		appends = append(appends, driver.Append{Stream: o.stream, Expected: o.expected, Events: o.events()})
 	}
 	call := c.now()
 	var results []driver.Result
-	if b, ok := c.d.(driver.Batcher); ok {
-		results = b.AppendBatch(ctx, as)
+	if b, ok := as[driver.Batcher](c.d); ok {
+		results = b.AppendBatch(ctx, appends)
 	} else {
-		list, as = list[:1], as[:1]
-		results = []driver.Result{c.d.Append(ctx, as[0])}
+		list = list[:1]
+		results = []driver.Result{c.d.Append(ctx, appends[0])}
 	}
 	end := c.now()
 	good := true

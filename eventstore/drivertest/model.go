@@ -25,6 +25,9 @@ func testModel(g *group) {
 				checkpoints: map[string]driver.Checkpoint{},
 				cursors:     []uint64{0},
 			}
+			if g.h.Peer != nil && rapid.Bool().Draw(rt, "shared") {
+				w.d, w.h.Reopen = newTurns(w.d, g.h.Peer(t, w.d)), nil
+			}
 			defer func() { w.d.Close() }()
 			rt.Repeat(w.actions())
 			w.everything(rt)
@@ -75,6 +78,12 @@ var (
 	poolCategory = []string{"a", "b", "ab", "$sys", "none"}
 )
 
+// has returns the driver as an optional interface that it has.
+func has[T any](w *world) T {
+	v, _ := as[T](w.d)
+	return v
+}
+
 func some(t *rapid.T, pool []string, most int, label string) []string {
 	return rapid.SliceOfNDistinct(rapid.SampledFrom(pool), 0, most, rapid.ID[string]).Draw(t, label)
 }
@@ -88,31 +97,31 @@ func (w *world) actions() map[string]func(*rapid.T) {
 		"read all":        w.readAll,
 		"read all onward": w.readAll,
 	}
-	if _, ok := w.d.(driver.Batcher); ok {
+	if _, ok := as[driver.Batcher](w.d); ok {
 		actions["append batch"] = func(t *rapid.T) {
 			as := rapid.SliceOfN(rapid.Custom(w.drawAppend), 1, 6).Draw(t, "batch")
-			w.settle(t, as, w.d.(driver.Batcher).AppendBatch(w.ctx, as), nil)
+			w.settle(t, as, has[driver.Batcher](w).AppendBatch(w.ctx, as), nil)
 		}
 	}
-	if _, ok := w.d.(driver.Inliner); ok {
+	if _, ok := as[driver.Inliner](w.d); ok {
 		actions["append with"] = w.appendWith
 	}
-	if _, ok := w.d.(driver.Conditional); ok {
+	if _, ok := as[driver.Conditional](w.d); ok {
 		actions["append if"] = w.appendIf
 		actions["query"] = w.query
 	}
-	if _, ok := w.d.(driver.Deleter); ok {
+	if _, ok := as[driver.Deleter](w.d); ok {
 		actions["truncate"] = w.truncate
 		actions["delete"] = w.delete
 		actions["purge"] = w.purge
 	}
-	if _, ok := w.d.(driver.Lister); ok {
+	if _, ok := as[driver.Lister](w.d); ok {
 		actions["list"] = w.list
 	}
-	if _, ok := w.d.(driver.Snapshotter); ok {
+	if _, ok := as[driver.Snapshotter](w.d); ok {
 		actions["snapshots"] = few(w.snapshot)
 	}
-	if _, ok := w.d.(driver.Checkpointer); ok {
+	if _, ok := as[driver.Checkpointer](w.d); ok {
 		actions["checkpoints"] = few(w.checkpoint)
 	}
 	if w.h.Reopen != nil {
@@ -256,7 +265,7 @@ func (w *world) appendWith(t *rapid.T) {
 		}
 		ids[as[i].Events[0].ID] = fails[i]
 	}
-	results := w.d.(driver.Inliner).AppendWith(w.ctx, as, func(_ any, events []driver.Recorded) error {
+	results := has[driver.Inliner](w).AppendWith(w.ctx, as, func(_ any, events []driver.Recorded) error {
 		return ids[events[0].ID]
 	})
 	w.settle(t, as, results, fails)
@@ -336,7 +345,7 @@ func (w *world) query(t *rapid.T) {
 	items := w.drawItems(t)
 	limit := rapid.IntRange(1, 12).Draw(t, "limit")
 	after := rapid.SampledFrom(w.cursors).Draw(t, "after")
-	got, scanned, err := w.d.(driver.Conditional).Query(w.ctx, items, after, limit)
+	got, scanned, err := has[driver.Conditional](w).Query(w.ctx, items, after, limit)
 	require.NoError(t, err)
 	w.checkPage(t, got, scanned, after, driver.Forward, limit, func(x *entry) bool { return matchItems(items, x.Stream, x.Type, x.Tags) })
 }
@@ -407,7 +416,7 @@ func (w *world) appendIf(t *rapid.T) {
 		list = append(list, driver.StreamEvent{Stream: stream, Event: drawEvent(t, stream)})
 		purged = purged || w.line(stream).purged
 	}
-	r := w.d.(driver.Conditional).AppendIf(w.ctx, items, after, list)
+	r := has[driver.Conditional](w).AppendIf(w.ctx, items, after, list)
 	if purged && errors.Is(r.Err, driver.ErrStreamDeleted) {
 		return
 	}
@@ -447,7 +456,7 @@ func (w *world) truncate(t *rapid.T) {
 	stream := rapid.SampledFrom(poolStreams).Draw(t, "stream")
 	l := w.line(stream)
 	before := rapid.Uint64Range(0, l.version+2).Draw(t, "before")
-	err := w.d.(driver.Deleter).Truncate(w.ctx, stream, before)
+	err := has[driver.Deleter](w).Truncate(w.ctx, stream, before)
 	switch {
 	case l.purged:
 		require.ErrorIs(t, err, driver.ErrStreamDeleted)
@@ -470,7 +479,7 @@ func (w *world) delete(t *rapid.T) {
 	if absent && l.version == 0 && l.holds(expected) || absent && l.version > 0 && expected != driver.Any {
 		return // no contract says what becomes of it
 	}
-	err := w.d.(driver.Deleter).Delete(w.ctx, stream, expected)
+	err := has[driver.Deleter](w).Delete(w.ctx, stream, expected)
 	if l.purged || !l.holds(expected) {
 		l.refused(t, err)
 		return
@@ -489,7 +498,7 @@ func (w *world) purge(t *rapid.T) {
 		return
 	}
 	stream := rapid.SampledFrom(poolStreams).Draw(t, "stream")
-	require.NoError(t, w.d.(driver.Deleter).Purge(w.ctx, stream))
+	require.NoError(t, has[driver.Deleter](w).Purge(w.ctx, stream))
 	l := w.line(stream)
 	l.purged = true
 	for _, x := range l.entries {
@@ -508,7 +517,7 @@ func (w *world) info(stream string) driver.StreamInfo {
 }
 
 func (w *world) list(t *rapid.T) {
-	d := w.d.(driver.Lister)
+	d := has[driver.Lister](w)
 	category := rapid.SampledFrom(append([]string{""}, poolCategory...)).Draw(t, "category")
 	after := rapid.SampledFrom(append([]string{"", "a-", "zzz"}, poolStreams...)).Draw(t, "after")
 	limit := rapid.IntRange(1, 9).Draw(t, "limit")
@@ -539,7 +548,7 @@ func (w *world) list(t *rapid.T) {
 }
 
 func (w *world) snapshot(t *rapid.T) {
-	d := w.d.(driver.Snapshotter)
+	d := has[driver.Snapshotter](w)
 	stream := rapid.SampledFrom(poolStreams[:2]).Draw(t, "stream")
 	old, has := w.snapshots[stream]
 	switch rapid.IntRange(0, 4).Draw(t, "snapshot") {
@@ -570,7 +579,7 @@ func (w *world) snapshot(t *rapid.T) {
 }
 
 func (w *world) checkpoint(t *rapid.T) {
-	d := w.d.(driver.Checkpointer)
+	d := has[driver.Checkpointer](w)
 	name := rapid.SampledFrom(poolNames).Draw(t, "name")
 	old, has := w.checkpoints[name]
 	w.saved++
@@ -611,11 +620,11 @@ func (w *world) checkpoint(t *rapid.T) {
 }
 
 func (w *world) checkCheckpoints(t *rapid.T) {
-	all, err := w.d.(driver.Checkpointer).Checkpoints(w.ctx, "")
+	all, err := has[driver.Checkpointer](w).Checkpoints(w.ctx, "")
 	require.NoError(t, err)
 	require.Len(t, all, len(w.checkpoints))
 	for name, want := range w.checkpoints {
-		c, ok, err := w.d.(driver.Checkpointer).LoadCheckpoint(w.ctx, name)
+		c, ok, err := has[driver.Checkpointer](w).LoadCheckpoint(w.ctx, name)
 		require.NoError(t, err)
 		require.True(t, ok)
 		for _, have := range []driver.Checkpoint{c, all[name]} {
@@ -667,7 +676,7 @@ func (w *world) everything(t *rapid.T) {
 			from = scanned
 		}
 	}
-	if _, ok := w.d.(driver.Checkpointer); ok {
+	if _, ok := as[driver.Checkpointer](w.d); ok {
 		w.checkCheckpoints(t)
 	}
 }

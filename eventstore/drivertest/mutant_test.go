@@ -1099,6 +1099,14 @@ func TestMutant(t *testing.T) {
 		}
 		return m
 	}}
+	for _, c := range shared {
+		if c.name == name {
+			h = sharing(name)
+		}
+	}
+	if name == soundShared {
+		h = sharing(name)
+	}
 	outlives := name == soundReopened
 	for _, c := range reopened {
 		outlives = outlives || c.name == name
@@ -1117,11 +1125,12 @@ func TestMutant(t *testing.T) {
 	drivertest.Run(t, h)
 }
 
-// Mutants without a fault: one whose store ends with its process, and one whose
-// does not.
+// Mutants without a fault: one whose store ends with its process, one whose
+// does not, and one that processes share.
 const (
 	sound         = "none"
 	soundReopened = "none, opened again"
+	soundShared   = "none, shared"
 )
 
 // child runs the given subtests of the suite against a mutant, in a process of
@@ -1174,6 +1183,9 @@ func TestEveryFaultIsFound(t *testing.T) {
 	for _, c := range reopened {
 		try(c.name, c.caught)
 	}
+	for _, c := range shared {
+		try(c.name, c.caught)
+	}
 }
 
 func TestNoFaultIsFoundWhereThereIsNone(t *testing.T) {
@@ -1201,4 +1213,9 @@ func TestNoFaultIsFoundWhereThereIsNone(t *testing.T) {
 		again = append(again, c.caught...)
 	}
 	try(soundReopened, again)
+	var peers []string
+	for _, c := range shared {
+		peers = append(peers, c.caught...)
+	}
+	try(soundShared, peers)
 }
