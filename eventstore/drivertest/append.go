@@ -110,7 +110,11 @@ func testAppend(g *group) {
 	})
 
 	g.test("names that are alike are different streams", func(f *fixture) {
-		names := []string{"a-1", "A-1", "a-1 ", " a-1", "a-10", "a-", "a", "a_1", "a%1", "a-é", "a-e\u0301", "a-1'", "a-\"1\"", "a.1", "a*1", "a>1", "a/1", "a--1"}
+		names := []string{
+			"a-1", "A-1", "a-1 ", " a-1", "a-10", "a-", "a", "a_1", "a%1", "a-é", "a-e\u0301", "a-1'", "a-\"1\"", "a.1", "a*1", "a>1", "a/1", "a--1",
+			".", "..", "a.", ".a", "*", ">", "a.>", "a.*", "a.b.c", " ", "_", "%", "=", "=2D", "a=2D1", "%2D", "a%2D1", "a\\1", "a#1", "a?1", "a:1", "a;1", "a,1", "a|1", "a@1",
+			"a+1", "a&1", "a~1", "(a)-1", "[a]-1", "{a}-1", "日本-語", "🎈-🎈", "\u00a0", "A", "$sys-1", "sys-1", "$sys", "$a.1", "ǆ-1", "ß-1", "ss-1", "İ-1", "i-1",
+		}
 		for i, name := range names {
 			require.Equal(f, uint64(1), f.append(name, driver.NoStream, event("t", fmt.Sprint(i))).Version, "%q", name)
 		}
@@ -130,6 +134,14 @@ func testAppend(g *group) {
 		require.Len(f, f.stream(long), 1)
 		f.append(long[:n-1], driver.NoStream, events(2)...)
 		require.Len(f, f.stream(long), 1, "a prefix is another stream")
+		// An engine that has to escape characters needs more room for them.
+		for _, c := range []string{".", " ", "*", "%", "é", "世", "🎈"} {
+			long := "n-" + strings.Repeat(c, (n-2)/len(c))
+			f.append(long, driver.NoStream, events(1)...)
+			f.append(long[:len(long)-len(c)], driver.NoStream, events(2)...)
+			require.Len(f, f.stream(long), 1, "%q", c)
+			require.Len(f, f.all(driver.Filter{Streams: []string{long}}), 1, "%q", c)
+		}
 	})
 
 	g.test("a name over the limit is too large", func(f *fixture) {
@@ -182,6 +194,70 @@ func testAppend(g *group) {
 			list := append(events(2), over)
 			require.ErrorIs(f, f.try("s-1", driver.Any, list...).Err, driver.ErrTooLarge)
 		})
+	})
+
+	g.test("an event may be as large as is allowed, whatever it consists of", func(f *fixture) {
+		n := f.d.Limits().EventBytes
+		if n == 0 || n > 1<<20 {
+			n = 1 << 20
+		}
+		for name, fill := range map[string]func(e *driver.Event, room int){
+			"data":               func(e *driver.Event, room int) { e.Data = bytes.Repeat([]byte("\x00é<"), room/4) },
+			"one piece metadata": func(e *driver.Event, room int) { e.Metadata = map[string]string{"k": strings.Repeat("é", (room-1)/2)} },
+			"much metadata": func(e *driver.Event, room int) {
+				e.Metadata = map[string]string{}
+				for i := range room / 100 {
+					e.Metadata[fmt.Sprintf("key %06d", i)] = strings.Repeat("v", 90)
+				}
+			},
+			"tags": func(e *driver.Event, room int) {
+				for i := range min(room/200, 1000) {
+					e.Tags = append(e.Tags, fmt.Sprintf("%06d:%s", i, strings.Repeat("t", 193)))
+				}
+			},
+			"a type": func(e *driver.Event, room int) { e.Type = strings.Repeat("t", min(room, 255)) },
+			"a bit of everything": func(e *driver.Event, room int) {
+				e.Data = bytes.Repeat([]byte("d"), room/4)
+				e.Metadata = map[string]string{"k": strings.Repeat("v", room/4)}
+				for i := range min(room/4/100, 1000) {
+					e.Tags = append(e.Tags, fmt.Sprintf("%06d:%s", i, strings.Repeat("t", 93)))
+				}
+			},
+		} {
+			e := event("t", "")
+			fill(&e, n-e.Size()-len("s-1"))
+			require.LessOrEqual(f, e.Size(), n)
+			f.append("s-1", driver.Any, e)
+			list := f.stream("s-1")
+			same(f, e, list[len(list)-1], name)
+		}
+	})
+
+	g.test("as many bytes as are allowed are one append", func(f *fixture) {
+		l := f.d.Limits()
+		if l.AppendBytes == 0 || l.AppendBytes > 64<<20 {
+			f.Skip("an append has no limit of the driver's own that could be tried")
+		}
+		n := 5
+		if l.EventBytes > 0 {
+			n = max(n, l.AppendBytes/l.EventBytes+1)
+		}
+		if l.AppendEvents > 0 && n > l.AppendEvents {
+			f.Skip("the limit on events is reached first")
+		}
+		list, left := events(n), l.AppendBytes
+		for i := range list {
+			list[i].Data = nil
+			list[i].Data = bytes.Repeat([]byte{byte(i)}, left/(n-i)-list[i].Size())
+			left -= list[i].Size()
+		}
+		require.Zero(f, left)
+		f.append("s-1", driver.NoStream, list...)
+		read := f.stream("s-1")
+		require.Len(f, read, n)
+		for i := range list {
+			same(f, list[i], read[i])
+		}
 	})
 
 	g.test("more bytes than an append may have are too large and nothing is written", func(f *fixture) {
@@ -290,8 +366,8 @@ func appendEvents(f *fixture) (n int, limited bool) {
 		}
 	}
 	e := event("t", "00000")
-	if l.AppendBytes > 0 && n*(e.Size()+16) > l.AppendBytes {
-		f.Skip("the limit on bytes is reached before that on events")
+	if most := l.AppendBytes / (e.Size() + 16); l.AppendBytes > 0 && n > most {
+		return most, false
 	}
 	return n, n == l.AppendEvents
 }
@@ -339,7 +415,7 @@ func testRoundTrip(f *fixture) {
 	add(func(e *driver.Event) { e.Causation = [16]byte{1} })
 
 	name := "s-" + strings.ReplaceAll(strange, "\u200b", "")
-	f.append(name, driver.NoStream, list...)
+	f.appendAll(name, list...)
 	for i, e := range list {
 		expected := int64(i)
 		if i == 0 {

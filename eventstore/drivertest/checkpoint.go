@@ -94,6 +94,22 @@ func testCheckpoint(g *group) {
 		}
 	})
 
+	g.test("names that are alike are different checkpoints", func(f *fixture) {
+		d := can[driver.Checkpointer](f)
+		for i, name := range oddNames {
+			require.NoError(f, d.SaveCheckpoint(f.ctx, name, nil, *at(uint64(i), 1)), "%q", name)
+		}
+		for i, name := range oddNames {
+			has(f, name, at(uint64(i), 1))
+		}
+		all, err := d.Checkpoints(f.ctx, "")
+		require.NoError(f, err)
+		require.Len(f, all, len(oddNames))
+		for i, name := range oddNames {
+			require.Equal(f, *at(uint64(i), 1), all[name], "%q", name)
+		}
+	})
+
 	g.test("one that was deleted is gone, and another may begin", func(f *fixture) {
 		d := can[driver.Checkpointer](f)
 		require.NoError(f, d.SaveCheckpoint(f.ctx, "c", nil, *at(5, 9)))

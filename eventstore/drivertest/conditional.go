@@ -222,7 +222,7 @@ func testConditional(g *group) {
 
 	g.test("scanned reaches the head", func(f *fixture) {
 		c, _ := write(f)
-		last := f.append("other-9", driver.Any, events(20)...).Last
+		last := f.appendAll("other-9", events(20)...).Last
 		for _, items := range []q{{{Tags: s{"none"}}}, {{Types: s{"none"}}}, {{Tags: s{"user:1"}}}, nil} {
 			var scanned uint64
 			f.eventually("scanned is at the head", func() bool {

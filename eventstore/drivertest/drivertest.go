@@ -177,6 +177,20 @@ func (f *fixture) append(stream string, expected int64, list ...driver.Event) dr
 	return r
 }
 
+// appendAll appends to stream, whatever it holds, with as few appends as the
+// driver's limits allow.
+func (f *fixture) appendAll(stream string, list ...driver.Event) (last driver.Result) {
+	f.Helper()
+	most := len(list)
+	if l := f.d.Limits().AppendEvents; l > 0 {
+		most = min(most, l)
+	}
+	for part := range slices.Chunk(list, most) {
+		last = f.append(stream, driver.Any, part...)
+	}
+	return last
+}
+
 // fill appends n events to stream, each by itself, whatever it holds.
 func (f *fixture) fill(stream string, n int) {
 	f.Helper()
@@ -329,6 +343,12 @@ func checkPage(t require.TestingT, page []driver.Recorded, scanned, from uint64,
 	case from > 0:
 		require.LessOrEqual(t, scanned, from, "going backward, scanned cannot rise")
 	}
+}
+
+// oddNames are names that an engine may take for one another, or for something
+// else.
+var oddNames = []string{
+	"a", "A", "a-1", "a.1", "a/1", "a_1", "a=1", "a 1", " a", "a ", "a*", "*", ">", "a.>", "a%1", "%61", "=61", "é", "e\u0301", "$a", "$sys.a", "a\\1", "consumer/a b/0", ".", "..", "日本/語",
 }
 
 // positions returns the positions of a list.

@@ -26,7 +26,8 @@ func TestSoundDriversPass(t *testing.T) {
 		"one whose positions have gaps":                      gaps,
 		"one that examines three events in a call":           shortSighted,
 		"one whose Wait often ends for nothing":              fidgety,
-		"one with limits":                                    limited,
+		"one with limits":                                    limited(driver.Limits{EventBytes: 8 << 10, AppendEvents: 300, AppendBytes: 64 << 10, BatchEvents: 500, BatchBytes: 1 << 20, NameBytes: 120, Writers: 1}),
+		"one with small limits":                              limited(driver.Limits{EventBytes: 1 << 10, AppendEvents: 10, AppendBytes: 3000, NameBytes: 100}),
 		"one that leaves deleted events in its log":          lazy,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -180,9 +181,12 @@ func fidgety() driver.Store {
 }
 
 // limited keeps its limits.
-func limited() driver.Store {
+func limited(limits driver.Limits) func() driver.Store {
+	return func() driver.Store { return limitedTo(limits) }
+}
+
+func limitedTo(limits driver.Limits) driver.Store {
 	m := newMutant()
-	limits := driver.Limits{EventBytes: 8 << 10, AppendEvents: 300, AppendBytes: 64 << 10, BatchEvents: 500, BatchBytes: 1 << 20, NameBytes: 120, Writers: 1}
 	m.onLimits = func() driver.Limits { return limits }
 	m.onAppend = func(ctx context.Context, a driver.Append) driver.Result {
 		size := 0

@@ -149,6 +149,20 @@ func testLease(g *group) {
 		}
 	})
 
+	g.test("names that are alike are different leases", func(f *fixture) {
+		can[driver.Leaser](f)
+		for _, name := range oddNames {
+			_, ok := acquire(f, name, "owner of "+name, long)
+			require.True(f, ok, "%q", name)
+		}
+		list := held(f, "")
+		require.Len(f, list, len(oddNames))
+		for _, l := range list {
+			require.Contains(f, oddNames, l.Name)
+			require.Equal(f, "owner of "+l.Name, l.Owner)
+		}
+	})
+
 	g.test("of 16 who come at once one is granted", func(f *fixture) {
 		d := can[driver.Leaser](f)
 		for round := range 5 {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/stretchr/testify/require"
 
@@ -64,7 +66,7 @@ func testReadStream(g *group) {
 	})
 
 	g.test("pages of any size make up the stream, both ways", func(f *fixture) {
-		f.append("s-1", driver.NoStream, events(20)...)
+		f.appendAll("s-1", events(20)...)
 		f.fill("s-1", 3)
 		for _, limit := range []int{1, 2, 7, 22, 23, 24} {
 			for _, dir := range []driver.Direction{driver.Forward, driver.Backward} {
@@ -84,6 +86,57 @@ func testReadStream(g *group) {
 					require.LessOrEqual(f, len(have), len(want), "pages of %d", limit)
 				}
 				require.Equal(f, want, have, "pages of %d", limit)
+			}
+		}
+	})
+
+	g.test("a page that is not full ends with the last event, however long the stream", func(f *fixture) {
+		const n = 2000
+		f.appendAll("s-1", events(n)...)
+		f.fill("s-2", 1)
+		for _, limit := range []int{n, n + 1, 10 * n} {
+			list, err := f.d.ReadStream(f.ctx, "s-1", 0, driver.Forward, limit)
+			require.NoError(f, err)
+			require.Equal(f, upTo(n), versions(list), "%d at once", limit)
+			list, err = f.d.ReadStream(f.ctx, "s-1", 0, driver.Backward, limit)
+			require.NoError(f, err)
+			require.Equal(f, downFrom(n), versions(list), "%d at once", limit)
+		}
+		list, err := f.d.ReadStream(f.ctx, "s-1", n-700, driver.Forward, n)
+		require.NoError(f, err)
+		require.Equal(f, upTo(n)[n-700:], versions(list))
+	})
+
+	g.test("a page that is not full has all that was acknowledged before", func(f *fixture) {
+		const n = 60
+		var acknowledged atomic.Uint64
+		var writing sync.WaitGroup
+		defer writing.Wait()
+		writing.Go(func() {
+			defer acknowledged.Store(1 << 32)
+			for range n {
+				r := f.d.Append(f.ctx, driver.Append{Stream: "s-1", Events: events(10)})
+				if r.Err != nil {
+					f.Error(r.Err)
+					return
+				}
+				acknowledged.Store(r.Version)
+			}
+		})
+		for last := false; !last; {
+			before := acknowledged.Load()
+			if last = before == 1<<32; last {
+				before = 10 * n
+			}
+			list, err := f.d.ReadStream(f.ctx, "s-1", 0, driver.Forward, 100*n)
+			require.NoError(f, err)
+			require.GreaterOrEqual(f, uint64(len(list)), before)
+			require.Equal(f, upTo(len(list)), versions(list))
+			list, err = f.d.ReadStream(f.ctx, "s-1", 0, driver.Backward, 3)
+			require.NoError(f, err)
+			if before > 0 {
+				require.NotEmpty(f, list)
+				require.GreaterOrEqual(f, list[0].Version, before)
 			}
 		}
 	})
@@ -205,6 +258,20 @@ func testReadAll(g *group) {
 		})
 	}
 
+	g.test("what a filter names is no pattern", func(f *fixture) {
+		odd := []string{"a", "A", "ab", "a.b", "*", ">", "a*", "a.*", "%", "_", "a_", ".", "a b", "(a)", "^a", "=", "=61"}
+		for i, name := range odd {
+			f.append(name+"-1", driver.Any, event(name, fmt.Sprint(i)))
+			f.append(name, driver.Any, event("other", fmt.Sprint(i)))
+		}
+		for i, name := range odd {
+			want := []string{fmt.Sprint(i)}
+			require.Equal(f, want, data(f.all(driver.Filter{Types: []string{name}})), "type %q", name)
+			require.Equal(f, want, data(f.all(driver.Filter{Streams: []string{name}})), "stream %q", name)
+			require.Equal(f, append(want, want...), data(f.all(driver.Filter{Categories: []string{name}})), "category %q", name)
+		}
+	})
+
 	g.test("an empty log is at 0", func(f *fixture) {
 		for _, dir := range []driver.Direction{driver.Forward, driver.Backward} {
 			list, scanned, err := f.d.ReadAll(f.ctx, driver.Filter{}, 0, dir, 10)
@@ -238,7 +305,7 @@ func testReadAll(g *group) {
 	g.test("scanned passes over events that were filtered", func(f *fixture) {
 		f.fill("a-1", 3)
 		f.fill("b-1", 50)
-		last := f.append("$sys-1", driver.Any, events(20)...).Last
+		last := f.appendAll("$sys-1", events(20)...).Last
 		for _, filter := range []driver.Filter{{}, {Streams: []string{"a-1"}}, {Categories: []string{"a"}}, {Types: []string{"none"}}, {Streams: []string{"none"}}} {
 			var scanned uint64
 			f.eventually("scanned is at the head", func() bool {
@@ -307,11 +374,12 @@ func testReadAll(g *group) {
 	g.test("a long log reads whole, both ways", func(f *fixture) {
 		const n = 3000
 		for i := range n / 100 {
-			f.append(fmt.Sprintf("a-%d", i%7), driver.Any, events(100)...)
+			f.appendAll(fmt.Sprintf("a-%d", i%7), events(100)...)
 		}
 		f.fill("b-1", 1)
 		for _, dir := range []driver.Direction{driver.Forward, driver.Backward} {
 			require.Len(f, f.allBy(driver.Filter{}, dir, 500), n+1)
+			require.Len(f, f.allBy(driver.Filter{}, dir, 2*n), n+1)
 			require.Len(f, f.allBy(driver.Filter{Categories: []string{"a"}}, dir, 1000), n)
 			require.Len(f, f.allBy(driver.Filter{Categories: []string{"b"}}, dir, 10), 1)
 		}

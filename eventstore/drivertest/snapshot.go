@@ -36,17 +36,30 @@ func testSnapshot(g *group) {
 
 	g.test("one reads as it was saved", func(f *fixture) {
 		f.fill("s-1", 3)
+		large := 1 << 20
+		if l := f.d.Limits().EventBytes; l > 0 {
+			large = min(large, l)
+		}
 		for i, s := range []driver.Snapshot{
 			{Version: 1, Data: []byte("state")},
 			{Version: 2, Schema: 7, Data: []byte("a\x00b\xff")},
 			{Version: 3, Schema: -1, Data: nil},
-			{Version: 4, Schema: 1 << 30, Data: bytes.Repeat([]byte("x"), 1<<20)},
+			{Version: 4, Schema: 1 << 30, Data: bytes.Repeat([]byte("x"), large)},
 			{Version: 5, Data: []byte{}},
 			{Version: 1<<63 - 1, Data: []byte("last")},
 		} {
 			save(f, "s-1", s)
 			has(f, "s-1", &s)
 			has(f, fmt.Sprint("s-1", i), nil)
+		}
+	})
+
+	g.test("streams whose names are alike have snapshots of their own", func(f *fixture) {
+		for i, name := range oddNames {
+			save(f, name, driver.Snapshot{Version: uint64(i + 1), Data: []byte(name)})
+		}
+		for i, name := range oddNames {
+			has(f, name, &driver.Snapshot{Version: uint64(i + 1), Data: []byte(name)})
 		}
 	})
 
