@@ -1,0 +1,2 @@
+// Package pgstore keeps events in PostgreSQL.
+package pgstore
