@@ -9,7 +9,9 @@ import (
 // the batch wrote; one that conflicts fails alone. There is one Result an
 // Append, in order. If the commit itself fails, every append that had not failed by
 // itself gets ErrOutcomeUnknown, or, where it is known that nothing was written,
-// the driver's error; the driver reads its head anew before the next batch.
+// the driver's error; so does one that conflicted with an append before it in
+// the batch, since that may not be there. The driver reads its head anew before
+// the next batch.
 // Context cancellation does not withdraw appends once AppendBatch has begun.
 type Batcher interface {
 	AppendBatch(ctx context.Context, as []Append) []Result

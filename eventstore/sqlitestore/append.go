@@ -2,6 +2,7 @@ package sqlitestore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 	"unicode/utf8"
@@ -66,7 +67,22 @@ func (s *store) append(ctx context.Context, as []driver.Append, fn func(any, []d
 		s.forget()
 	}
 	if err != nil {
-		return failed(rs, err)
+		return failed(unsettled(as, rs), err)
+	}
+	return rs
+}
+
+// unsettled takes back the conflicts of a batch that came to nothing, or may have,
+// with appends of the same batch: what they conflicted with may not be there.
+func unsettled(as []driver.Append, rs []driver.Result) []driver.Result {
+	wrote := map[string]bool{}
+	for i := range as {
+		switch {
+		case rs[i].Err == nil:
+			wrote[as[i].Stream] = true
+		case wrote[as[i].Stream] && errors.As(rs[i].Err, new(*driver.ConflictError)):
+			rs[i].Err = nil
+		}
 	}
 	return rs
 }

@@ -449,11 +449,13 @@ func TestAnOutcomeThatIsUnknownIsReadAgain(t *testing.T) {
 			{Stream: "a-1", Expected: 1, Events: event()},
 			{Stream: "a-1", Expected: int64(4*round + 2), Events: event()},
 			{Stream: fmt.Sprintf("b-%d", round), Expected: driver.NoStream, Events: event()},
+			{Stream: fmt.Sprintf("b-%d", round), Expected: driver.NoStream, Events: event()},
 		})
 		var conflict *driver.ConflictError
 		require.ErrorAs(t, rs[0].Err, &conflict)
 		require.ErrorIs(t, rs[1].Err, driver.ErrOutcomeUnknown)
 		require.ErrorIs(t, rs[2].Err, lost)
+		require.ErrorIs(t, rs[3].Err, driver.ErrOutcomeUnknown, "what it conflicted with may not be there")
 		lost = nil
 		// It was in fact written, and the next append must know.
 		require.ErrorAs(t, s.Append(ctx, driver.Append{Stream: "a-1", Expected: int64(4*round + 2), Events: event()}).Err, &conflict)
