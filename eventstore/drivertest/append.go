@@ -235,7 +235,7 @@ func testAppend(g *group) {
 
 	g.test("as many bytes as are allowed are one append", func(f *fixture) {
 		l := f.d.Limits()
-		if l.AppendBytes == 0 || l.AppendBytes > 64<<20 {
+		if l.AppendBytes == 0 || l.AppendBytes > 16<<20 {
 			f.Skip("an append has no limit of the driver's own that could be tried")
 		}
 		n := 5

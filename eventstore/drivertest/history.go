@@ -337,14 +337,15 @@ func (h *history) checkOneLog(log []sight, appends map[eventID]*operation, delet
 	return nil
 }
 
-// operations returns the history of each stream for the search.
+// operations returns the history of each stream for the search, of the
+// operations that counts says.
 //
 // Of an append whose outcome is unknown, the log tells it: if its events are
 // there, it took effect at the version where they stand, some time after it
 // began; if they are not, and nobody ever saw them, it did not. Only where a stream
 // may have been deleted in between, or where events were seen that are gone, the
 // search has to try both.
-func (h *history) operations() map[string][]porcupine.Operation {
+func (h *history) operations(counts func(*operation) bool) map[string][]porcupine.Operation {
 	deleted := h.deleted()
 	versions := map[eventID]uint64{}
 	seen := map[eventID]bool{}
@@ -363,6 +364,9 @@ func (h *history) operations() map[string][]porcupine.Operation {
 	}
 	byStream := map[string][]porcupine.Operation{}
 	for _, o := range h.list {
+		if !counts(o) {
+			continue
+		}
 		x := *o
 		if o.kind == opAppend || o.kind == opDelete {
 			switch o.outcome {

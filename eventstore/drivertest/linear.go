@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,8 +22,12 @@ import (
 type LinearOptions struct {
 	// Stores are handles on one log, as the processes or nodes that share it
 	// would have them. The clients use them in turn.
-	Stores  []driver.Store
-	Clients int // that work at once; default three a handle, and at least six
+	Stores []driver.Store
+	// Readers are handles on the log that cannot write. Each has a client of its
+	// own. What they are told must be in order with all writes, but not with what
+	// Stores are asked: a reader may see an event a moment before its writer shows it.
+	Readers []driver.Store
+	Clients int // of Stores, that work at once; default three a handle, and at least six
 	Streams int // that they work on at a time; default 3
 	Ops     int // of each client, at least; default 60
 	// Duration is how long the clients go on, at least; default 0.
@@ -141,7 +146,7 @@ func linearize(ctx context.Context, opt LinearOptions) (*linear, error) {
 
 // String says what happened.
 func (r *linear) String() string {
-	return fmt.Sprintf("seed %d, %d handles, %d clients, %v: %v", r.Seed, len(r.Stores), r.Clients, time.Since(r.start).Round(time.Millisecond), &r.history)
+	return fmt.Sprintf("seed %d, %d handles, %d clients, %v: %v", r.Seed, len(r.Stores)+len(r.Readers), r.Clients+len(r.Readers), time.Since(r.start).Round(time.Millisecond), &r.history)
 }
 
 // work runs the clients, and the fault beside them.
@@ -149,8 +154,13 @@ func (r *linear) work(ctx context.Context) {
 	var clients sync.WaitGroup
 	defer clients.Wait()
 	defer r.over.Store(true) // Fault may end the goroutine
-	for i := range r.Clients {
-		c := &client{linear: r, id: i, d: r.Stores[i%len(r.Stores)], rand: rand.New(rand.NewPCG(r.Seed, uint64(i))), known: map[string]uint64{}}
+	for i := range r.Clients + len(r.Readers) {
+		c := &client{linear: r, id: i, rand: rand.New(rand.NewPCG(r.Seed, uint64(i))), known: map[string]uint64{}}
+		if i < r.Clients {
+			c.d = r.Stores[i%len(r.Stores)]
+		} else {
+			c.d, c.reads = r.Readers[i-r.Clients], true
+		}
 		clients.Go(func() { c.work(ctx) })
 	}
 	if r.Fault != nil {
@@ -177,6 +187,7 @@ type client struct {
 	id    int
 	d     driver.Store
 	rand  *rand.Rand
+	reads bool              // and does nothing else
 	n     int               // calls so far
 	known map[string]uint64 // the version of each stream, as it was told last
 }
@@ -232,7 +243,11 @@ func (c *client) call(ctx context.Context) bool {
 		}
 		return err == nil || errors.As(err, new(*driver.ConflictError)) || hasty && ended(err)
 	}
-	switch what := c.rand.IntN(20); {
+	what := c.rand.IntN(20)
+	if c.reads {
+		what = 10 + what%9
+	}
+	switch {
 	case what < 8:
 		o := c.append(stream(), 0)
 		o.call = c.now()
@@ -383,9 +398,11 @@ func (r *linear) finish(ctx context.Context) error {
 			pause(ctx, 10*time.Millisecond)
 		}
 	}
+	handles := slices.Concat(r.Stores, r.Readers)
 	for _, stream := range r.streams() {
-		for i, d := range r.Stores {
-			o := &operation{kind: opStream, client: r.Clients + i, stream: stream}
+		for i, d := range handles {
+			client := r.Clients + len(r.Readers) + i
+			o := &operation{kind: opStream, client: client, stream: stream}
 			if err := until(func(ctx context.Context) (err error) {
 				o.call = r.now()
 				o.info, err = d.Stream(ctx, stream)
@@ -396,7 +413,7 @@ func (r *linear) finish(ctx context.Context) error {
 			}
 			r.add(o)
 			for from, more := uint64(0), true; more; {
-				o := &operation{kind: opRead, client: r.Clients + i, stream: stream, from: from, limit: 200}
+				o := &operation{kind: opRead, client: client, stream: stream, from: from, limit: 200}
 				if err := until(func(ctx context.Context) (err error) {
 					r.read(ctx, d, o, func(_ *operation, e error) bool { err = e; return false })
 					return err
@@ -410,8 +427,8 @@ func (r *linear) finish(ctx context.Context) error {
 		}
 	}
 	// The log may hold back what is acknowledged for a while.
-	r.logs = make([][]sight, len(r.Stores))
-	for i, d := range r.Stores {
+	r.logs = make([][]sight, len(handles))
+	for i, d := range handles {
 		for from := uint64(0); ; {
 			var page []driver.Recorded
 			var scanned uint64
@@ -444,19 +461,41 @@ func (r *linear) finish(ctx context.Context) error {
 
 // checkOrder searches for an order in which each stream tells what it told.
 func (r *linear) checkOrder() error {
-	byStream := r.operations()
+	writers := r.operations(func(o *operation) bool { return !r.reads(o.client) })
+	readers := map[string][]porcupine.Operation{}
+	if len(r.Readers) > 0 {
+		readers = r.operations(func(o *operation) bool { return o.kind == opAppend || o.kind == opDelete || r.reads(o.client) })
+	}
 	for _, stream := range r.streams() {
-		ops := byStream[stream]
-		switch porcupine.CheckOperationsTimeout(streamModel, ops, searching) {
-		case porcupine.Ok:
-			continue
-		case porcupine.Unknown:
-			return fmt.Errorf("%s: %d calls: no order was found in %v", stream, len(ops), searching)
+		if err := checkOrder(stream, writers[stream]); err != nil {
+			return err
 		}
-		_, info := porcupine.CheckOperationsVerbose(streamModel, ops, searching)
-		return fmt.Errorf("%s: there is no order in which one stream could have told this; see %s", stream, picture(info))
+		if err := checkOrder(stream, readers[stream]); err != nil {
+			return fmt.Errorf("readers: %w", err)
+		}
 	}
 	return nil
+}
+
+// reads reports whether a client is a reader's. Those of the clients that read
+// everything in the end come after all others.
+func (r *linear) reads(client int) bool {
+	n := r.Clients + len(r.Readers)
+	if client >= n {
+		return client-n >= len(r.Stores)
+	}
+	return client >= r.Clients
+}
+
+func checkOrder(stream string, ops []porcupine.Operation) error {
+	switch porcupine.CheckOperationsTimeout(streamModel, ops, searching) {
+	case porcupine.Ok:
+		return nil
+	case porcupine.Unknown:
+		return fmt.Errorf("%s: %d calls: no order was found in %v", stream, len(ops), searching)
+	}
+	_, info := porcupine.CheckOperationsVerbose(streamModel, ops, searching)
+	return fmt.Errorf("%s: there is no order in which one stream could have told this; see %s", stream, picture(info))
 }
 
 // picture draws a history to a file and returns its path, or why there is none.

@@ -259,12 +259,29 @@ func (d *faulty) ReadAll(ctx context.Context, f driver.Filter, from uint64, dir 
 	twice := d.f.twice
 	d.f.mu.Unlock()
 	if err == nil && twice && dir == driver.Forward && from > 0 {
-		seen, _, err := d.engine.ReadAll(ctx, f, from+1, driver.Backward, 1)
-		if err == nil && len(seen) > 0 {
-			events = append(seen[:1:1], events...)
+		if seen := d.lastTo(ctx, f, from); seen != nil {
+			events = append(seen, events...)
 		}
 	}
 	return events, scanned, err
+}
+
+// lastTo returns the last event that f selects at or below a position. It asks only for positions that the engine gave
+// out, since others may mean nothing to it.
+func (d *faulty) lastTo(ctx context.Context, f driver.Filter, position uint64) []driver.Recorded {
+	below, _, err := d.engine.ReadAll(ctx, f, position, driver.Backward, 1)
+	if err != nil {
+		return nil
+	}
+	var from uint64
+	if len(below) > 0 {
+		from = below[0].Position
+	}
+	at, _, err := d.engine.ReadAll(ctx, f, from, driver.Forward, 1)
+	if err == nil && len(at) > 0 && at[0].Position <= position {
+		return at[:1:1]
+	}
+	return below[:len(below):len(below)]
 }
 
 func (d *faulty) Query(ctx context.Context, items []driver.QueryItem, after uint64, limit int) (events []driver.Recorded, scanned uint64, err error) {
