@@ -1,0 +1,2 @@
+// Package kurrentstore keeps events in an EventStoreDB or KurrentDB server.
+package kurrentstore

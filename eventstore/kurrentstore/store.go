@@ -1,0 +1,246 @@
+package kurrentstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+
+	"github.com/levada-go/levada/eventstore/driver"
+)
+
+// A store is the driver.
+type store struct {
+	g      *guard
+	limits driver.Limits
+	bytes  int // that the server takes in one append
+
+	turns turns
+	head  head
+	watch watch
+
+	checkpoints registry
+	leases      registry
+	clock       clock
+}
+
+var (
+	_ driver.Store        = (*store)(nil)
+	_ driver.Deleter      = (*store)(nil)
+	_ driver.Checkpointer = (*store)(nil)
+	_ driver.Leaser       = (*store)(nil)
+)
+
+func newStore(g *guard, bytes int) *store {
+	if bytes <= 0 {
+		bytes = DefaultAppendBytes
+	}
+	bytes = max(bytes, minAppendBytes)
+	most := bytes - bytes/8 // the rest is for what JSON adds to metadata and tags
+	d := &store{g: g, bytes: bytes, limits: driver.Limits{EventBytes: most, AppendBytes: most, NameBytes: nameBytes}}
+	d.checkpoints.stream, d.leases.stream = checkpointNames, leaseGroups
+	d.turns.init()
+	d.watch.init(d)
+	return d
+}
+
+func (d *store) Limits() driver.Limits { return d.limits }
+
+// Close waits for calls under way, at most for five seconds; those that take longer are cut off.
+func (d *store) Close() error {
+	d.g.close()
+	return nil
+}
+
+// reach asks the server for something, to see that it is there.
+func (d *store) reach(ctx context.Context) error {
+	ctx, done, err := d.g.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	_, err = d.g.one(ctx, readAll(0, 1, true))
+	return err
+}
+
+// turns make what this process changes of one stream go one after another.
+// Appends would only get in each other's way; and the server, which looks at
+// the version alone, takes an append to a stream that was deleted after it was found.
+type turns struct {
+	seed  maphash.Seed
+	slots [1024]chan struct{}
+}
+
+func (t *turns) init() {
+	t.seed = maphash.MakeSeed()
+	for i := range t.slots {
+		t.slots[i] = make(chan struct{}, 1)
+	}
+}
+
+func (t *turns) take(ctx context.Context, stream string) (func(), error) {
+	slot := t.slots[maphash.String(t.seed, stream)%uint64(len(t.slots))]
+	select {
+	case slot <- struct{}{}:
+		return func() { <-slot }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// A place is where the server has a stream.
+type place struct {
+	version uint64 // of its last event, deleted or not
+	deleted bool   // soft: it counts as absent and goes on at version+1
+	meta    *streamMeta
+	last    *recorded // its last event, nil if that cannot be read
+}
+
+// absent reports whether expectations count the stream as absent.
+func (p *place) absent() bool { return p.deleted || p.version == 0 }
+
+// find asks the leader where a stream is, named as on the server.
+func (d *store) find(ctx context.Context, name string) (place, error) {
+	for {
+		e, err := d.g.one(ctx, readStream(name, 0, 1, true))
+		switch {
+		case err == nil && e != nil:
+			return place{version: e.GetStreamRevision() + 1, last: e}, nil
+		case err != nil && !errors.Is(err, errNoStream):
+			return place{}, err
+		}
+		m, err2 := d.loadMeta(ctx, name)
+		if err2 != nil {
+			return place{}, err2
+		}
+		switch {
+		case errors.Is(err, errNoStream) && !m.deleted():
+			if m.version > 0 && m.truncateBefore() > 0 {
+				// It has metadata as one that came back has: it may have, in between.
+				v, err := d.probe(ctx, name)
+				if err != nil {
+					return place{}, err
+				}
+				if v > 0 {
+					return place{version: v, meta: m}, nil
+				}
+			}
+			return place{meta: m}, nil
+		case errors.Is(err, errNoStream):
+			v, known := m.deletedAt()
+			if !known { // deleted by somebody else, or just now
+				if v, err = d.probe(ctx, name); err != nil {
+					return place{}, err
+				}
+			}
+			return place{version: v, deleted: true, meta: m}, nil
+		}
+		if m.deleted() {
+			continue // deleted in between
+		}
+		// There is a stream, and all of it is truncated.
+		v, err := d.probe(ctx, name)
+		if err != nil {
+			return place{}, err
+		}
+		return place{version: v, meta: m}, nil
+	}
+}
+
+// impossible is a revision that no stream will ever stand at.
+const impossible = 1 << 62
+
+// probe asks the leader at which version a stream is of which nothing can be
+// read. Only an append that is refused tells.
+func (d *store) probe(ctx context.Context, name string) (uint64, error) {
+	e, _, err := encode(&driver.Event{Type: "levada.probe", ContentType: wireJSON, Data: []byte("{}")})
+	if err != nil {
+		return 0, err
+	}
+	_, err = d.g.do(ctx, func(ctx context.Context, n *node) error {
+		_, err := d.g.append(ctx, n, name, expectation{revision: impossible}, []*proposed{e})
+		return err
+	})
+	var wrong *errWrongVersion
+	if errors.As(err, &wrong) {
+		return wrong.version, nil
+	}
+	if err == nil {
+		err = fmt.Errorf("%w: an append at revision %d of %s was taken", ErrServer, uint64(impossible), name)
+	}
+	return 0, err
+}
+
+// Stream tells where a stream stands, as the leader has it.
+func (d *store) Stream(ctx context.Context, stream string) (driver.StreamInfo, error) {
+	info := driver.StreamInfo{Name: stream}
+	ctx, done, err := d.g.begin(ctx)
+	if err != nil {
+		return info, err
+	}
+	defer done()
+	name, err := serverName(stream)
+	if err != nil {
+		return info, err
+	}
+	for {
+		p, m, err := d.findWithMeta(ctx, name)
+		if err != nil {
+			return info, err
+		}
+		if m.deleted() != p.deleted {
+			continue // it was deleted, or came back, in between
+		}
+		if p.version == 0 {
+			return info, nil
+		}
+		info.Version, info.Deleted, info.First, info.Origin = p.version, p.deleted, p.version+1, min(m.origin(), p.version)
+		if p.deleted {
+			info.Origin = p.version
+		} else if p.last != nil {
+			info.First, err = d.first(ctx, name, p.version, m)
+		}
+		return info, err
+	}
+}
+
+// findWithMeta is find, and the stream's metadata, at the same time.
+func (d *store) findWithMeta(ctx context.Context, name string) (place, *streamMeta, error) {
+	type result struct {
+		m   *streamMeta
+		err error
+	}
+	c := make(chan result, 1)
+	go func() {
+		m, err := d.loadMeta(ctx, name)
+		c <- result{m, err}
+	}()
+	p, err := d.find(ctx, name)
+	r := <-c
+	if err == nil {
+		err = r.err
+	}
+	return p, r.m, err
+}
+
+// first returns the version of the first event that can be read.
+func (d *store) first(ctx context.Context, name string, version uint64, m *streamMeta) (uint64, error) {
+	if m.version == 0 {
+		return 1, nil
+	}
+	first := max(1, m.truncateBefore()+1)
+	if n, ok := m.number("$maxCount"); ok && n > 0 && n < version {
+		first = max(first, version-n+1)
+	}
+	if _, ok := m.number("$maxAge"); ok {
+		e, err := d.g.one(ctx, readStream(name, 0, 1, false))
+		if err != nil && !errors.Is(err, errNoStream) {
+			return 0, err
+		}
+		if e == nil {
+			return version + 1, nil
+		}
+		first = e.GetStreamRevision() + 1
+	}
+	return min(first, version+1), nil
+}
