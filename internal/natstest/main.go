@@ -79,7 +79,7 @@ func sharedCluster(n int) *sharedNodes {
 	}
 	s := &sharedNodes{}
 	if shared.dir == "" {
-		if shared.dir, s.err = os.MkdirTemp("", "natstest-"); s.err != nil {
+		if shared.dir, s.err = os.MkdirTemp(memoryDir(), "natstest-"); s.err != nil {
 			s.once.Do(func() { s.err = fmt.Errorf("natstest: %w", s.err) })
 		}
 		shared.clusters = map[int]*sharedNodes{}

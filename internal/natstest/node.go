@@ -32,7 +32,7 @@ func Run(t testing.TB, change ...func(*server.Options)) *Node {
 // stopped when the test ends. A cluster of one is a server without routes.
 func Cluster(t testing.TB, n int, change ...func(*server.Options)) *Nodes {
 	t.Helper()
-	c, err := start(t.TempDir(), n, func(s spec) *Node { return &Node{spec: s, change: change, log: &logs{}} })
+	c, err := start(tempDir(t), n, func(s spec) *Node { return &Node{spec: s, change: change, log: &logs{}} })
 	require.NoError(t, err)
 	t.Cleanup(func() { c.end(t) })
 	return c

@@ -24,7 +24,7 @@ const specVariable = "LEVADA_NATSTEST_NODE"
 func Processes(t testing.TB, n int, syncAlways bool) *Nodes {
 	t.Helper()
 	needMain(t)
-	c, err := start(t.TempDir(), n, func(s spec) *Node {
+	c, err := start(tempDir(t), n, func(s spec) *Node {
 		s.SyncAlways = syncAlways
 		return &Node{spec: s, own: true, log: &logs{}}
 	})

@@ -1,0 +1,171 @@
+package natsstore
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+
+	"github.com/levada-go/levada/eventstore/driver"
+	"github.com/levada-go/levada/eventstore/drivertest"
+	"github.com/levada-go/levada/internal/natstest"
+)
+
+// A yard makes stores on one server or cluster. A store that was closed is
+// emptied and used again, since to make a JetStream stream takes longer than most
+// tests: an election.
+type yard struct {
+	prefix string
+
+	mu   sync.Mutex
+	made int
+	free []string // the longest closed first
+}
+
+// spare is how many closed stores are left alone, so that what a test has just
+// closed it can open again.
+const spare = 12
+
+var yards sync.Map // by cluster
+
+func yardOf(nodes *natstest.Nodes) *yard {
+	y, _ := yards.LoadOrStore(nodes, &yard{prefix: "t"})
+	return y.(*yard)
+}
+
+// name returns the name of a store that is empty, or that is not there.
+func (y *yard) name(t testing.TB, nc *nats.Conn) string {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if len(y.free) <= spare {
+		y.made++
+		return fmt.Sprintf("%s%d", y.prefix, y.made)
+	}
+	name := y.free[0]
+	y.free = y.free[1:]
+	js, err := jetstream.New(nc)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for _, stream := range []string{name, "KV_" + name + "-snap", "KV_" + name + "-cp", "KV_" + name + "-lease"} {
+		l := link{nc, stream}
+		if info, err := lookUp(ctx, js, stream); err != nil {
+			require.NoError(t, err)
+		} else if info != nil && info.State.Msgs > 0 {
+			require.NoError(t, l.purge(ctx, ">", 0))
+			require.NoError(t, l.settled(ctx))
+		}
+	}
+	return name
+}
+
+// settled waits until the replica that answers this connection is empty.
+func (l *link) settled(ctx context.Context) error {
+	_, err := persist(ctx, func(ctx context.Context) (struct{}, error) {
+		p, err := l.pageOnce(ctx, 1, ">", 1)
+		if err == nil && len(p.list) > 0 {
+			err = nats.ErrTimeout
+		}
+		return struct{}{}, err
+	})
+	return err
+}
+
+func (y *yard) recycle(name string) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.free = append(y.free, name)
+}
+
+// again takes back the name of a store that is to be opened again.
+func (y *yard) again(name string) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	for i, n := range y.free {
+		if n == name {
+			y.free = append(y.free[:i:i], y.free[i+1:]...)
+		}
+	}
+}
+
+// openOn opens a new store through a connection.
+func openOn(t testing.TB, nodes *natstest.Nodes, nc *nats.Conn, replicas int) *store {
+	t.Helper()
+	y := yardOf(nodes)
+	s, err := open(t.Context(), nc, &Options{Name: y.name(t, nc), Replicas: replicas, Timeout: time.Minute, recycle: y.recycle})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+func openTest(t testing.TB) *store {
+	t.Helper()
+	nodes := natstest.Shared(t, 1)
+	return openOn(t, nodes, nodes.Connect(t), 1)
+}
+
+func harness(connect func(testing.TB) (*natstest.Nodes, *nats.Conn), replicas int) drivertest.Harness {
+	return drivertest.Harness{
+		Open: func(t testing.TB) driver.Store {
+			nodes, nc := connect(t)
+			return openOn(t, nodes, nc, replicas)
+		},
+		Reopen: func(t testing.TB, d driver.Store) driver.Store {
+			require.NoError(t, d.Close())
+			nodes, nc := connect(t)
+			y, name := yardOf(nodes), d.(*store).opt.Name
+			y.again(name)
+			s, err := open(t.Context(), nc, &Options{Name: name, Timeout: time.Minute, recycle: y.recycle})
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, s.Close()) })
+			return s
+		},
+	}
+}
+
+func TestConformanceOnOneServer(t *testing.T) {
+	t.Parallel()
+	nodes := natstest.Shared(t, 1)
+	nc := nodes.Connect(t)
+	drivertest.Run(t, harness(func(testing.TB) (*natstest.Nodes, *nats.Conn) { return nodes, nc }, 1))
+}
+
+func TestConformanceOnACluster(t *testing.T) {
+	t.Parallel()
+	nodes := natstest.Shared(t, 3)
+	nc := nodes.Connect(t)
+	drivertest.Run(t, harness(func(testing.TB) (*natstest.Nodes, *nats.Conn) { return nodes, nc }, 3))
+}
+
+// TestConformanceOnAnExternalServer runs against the servers of LEVADA_NATS_URL,
+// where it makes JetStream streams named levadatest… and removes them.
+func TestConformanceOnAnExternalServer(t *testing.T) {
+	t.Parallel()
+	url := os.Getenv("LEVADA_NATS_URL")
+	if url == "" {
+		t.Skip("LEVADA_NATS_URL is not set")
+	}
+	nc, err := nats.Connect(url, nats.MaxReconnects(-1))
+	require.NoError(t, err)
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	require.NoError(t, err)
+	external := &natstest.Nodes{}
+	yards.Store(external, &yard{prefix: "levadatest" + newNonce()[:8]})
+	t.Cleanup(func() {
+		y := yardOf(external)
+		for i := range y.made {
+			name := fmt.Sprintf("%s%d", y.prefix, i+1)
+			for _, stream := range []string{name, "KV_" + name + "-snap", "KV_" + name + "-cp", "KV_" + name + "-lease"} {
+				_ = js.DeleteStream(context.Background(), stream)
+			}
+		}
+	})
+	drivertest.Run(t, harness(func(testing.TB) (*natstest.Nodes, *nats.Conn) { return external, nc }, 0))
+}
