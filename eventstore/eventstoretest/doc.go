@@ -12,7 +12,8 @@
 //		…
 //	}
 //
-// [Faulty] makes a driver fail on demand.
+// [Faulty] makes a driver fail on demand, [Share] gives several processes' handles
+// on one.
 //
 // With memstore, prefer testing/synctest: inside a bubble, synctest.Wait returns
 // when every projection is idle, and nothing need poll. All of this package works

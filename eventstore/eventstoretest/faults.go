@@ -52,16 +52,11 @@ type fault struct {
 //	store := eventstore.New(d, nil)
 //	faults.After(eventstoretest.OpAppend, 1, io.ErrUnexpectedEOF) // stored, but nobody can know
 //
-// The driver must have all optional capabilities. To hide some, embed the result as the interfaces that are wanted.
+// It has the capabilities that d has. To hide some, embed the result as the interfaces that are wanted.
 func Faulty(t testing.TB, d driver.Store) (driver.Store, *Faults) {
 	t.Helper()
-	e, ok := d.(engine)
-	if !ok {
-		t.Fatalf("Faulty: %T lacks a capability", d)
-		return nil, nil
-	}
 	f := &Faults{faults: map[Op]*fault{}}
-	return &faulty{e, f}, f
+	return like(t, &faulty{engineOf(d), f}, d), f
 }
 
 // Before makes the next n calls of op fail with err before anything is done; all, if n is less than 0.
@@ -176,19 +171,6 @@ func (f *Faults) append(ctx context.Context, fn func() driver.Result) (r driver.
 		return driver.Result{Err: err}
 	}
 	return r
-}
-
-type engine interface {
-	driver.Store
-	driver.Batcher
-	driver.Inliner
-	driver.Lister
-	driver.Deleter
-	driver.Dater
-	driver.Snapshotter
-	driver.Checkpointer
-	driver.Leaser
-	driver.Conditional
 }
 
 // faulty is an engine with faults. What is not here does not fail: closing, limits, lists and deletions.
@@ -379,7 +361,4 @@ func (d *faulty) Leases(ctx context.Context, prefix string) (list []driver.Lease
 }
 
 // As gives what the engine does.
-func (d *faulty) As(target any) bool {
-	v, ok := d.engine.(driver.Viewer)
-	return ok && v.As(target)
-}
+func (d *faulty) As(target any) bool { return viewer{d.engine}.As(target) }

@@ -180,10 +180,3 @@ func TestFollowersLoseNothingAndSeeNothingTwiceWhateverTheirDriverDoes(t *testin
 
 // memstoreOf is another process that writes to the same log, without faults.
 func memstoreOf(d driver.Store) driver.Store { return struct{ driver.Store }{d} }
-
-func TestFaultyNeedsADriverThatCanDoEverything(t *testing.T) {
-	t.Parallel()
-	require.Contains(t, failure(t, func(t testing.TB) {
-		eventstoretest.Faulty(t, struct{ driver.Store }{memstore.NewDriver()})
-	}), "capability")
-}

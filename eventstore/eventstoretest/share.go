@@ -20,18 +20,14 @@ import (
 // makes another one on what it is a handle on. Faults lie between the two:
 // Faulty(t, Share(t, d)) is a process that has trouble alone.
 //
-// The driver must have all optional capabilities.
+// It has the capabilities that d has.
 func Share(t testing.TB, d driver.Store) driver.Store {
 	t.Helper()
-	if h, ok := d.(*handle); ok {
-		d = h.engine
+	var h *handle
+	if (viewer{d}).As(&h) {
+		return like(t, &handle{engine: h.engine, closing: make(chan struct{})}, d)
 	}
-	e, ok := d.(engine)
-	if !ok {
-		t.Fatalf("Share: %T lacks a capability", d)
-		return nil
-	}
-	return &handle{engine: e, closing: make(chan struct{})}
+	return like(t, &handle{engine: engineOf(d), closing: make(chan struct{})}, d)
 }
 
 // A handle is an engine that can be closed without closing it.
@@ -76,10 +72,7 @@ func (h *handle) all(n int, call func() []driver.Result) (list []driver.Result) 
 		list = call()
 		return nil
 	}); err != nil {
-		list = make([]driver.Result, n)
-		for i := range list {
-			list[i].Err = err
-		}
+		return failed(n, err)
 	}
 	return list
 }
@@ -231,8 +224,11 @@ func (h *handle) Leases(ctx context.Context, prefix string) ([]driver.Lease, err
 	return ask(h, func() ([]driver.Lease, error) { return h.engine.Leases(ctx, prefix) })
 }
 
-// As gives what the engine does.
+// As gives the handle itself to Share, and what the engine gives.
 func (h *handle) As(target any) bool {
-	v, ok := h.engine.(driver.Viewer)
-	return ok && v.As(target)
+	if p, ok := target.(**handle); ok {
+		*p = h
+		return true
+	}
+	return viewer{h.engine}.As(target)
 }
