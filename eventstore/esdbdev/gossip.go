@@ -60,6 +60,8 @@ type featuresService struct {
 	s *Server
 }
 
+const persistentName = "event_store.client.persistent_subscriptions.persistentsubscriptions"
+
 // methods are the calls that the server has, named in lower case as clients look
 // them up. Clients use older interfaces, over HTTP, for what is not named.
 var methods = []*serverfeatures.SupportedMethod{
@@ -68,6 +70,14 @@ var methods = []*serverfeatures.SupportedMethod{
 	{ServiceName: "event_store.client.streams.streams", MethodName: "delete"},
 	{ServiceName: "event_store.client.streams.streams", MethodName: "read", Features: []string{"position", "events"}},
 	{ServiceName: "event_store.client.streams.streams", MethodName: "tombstone"},
+	{ServiceName: persistentName, MethodName: "create", Features: []string{"stream", "all"}},
+	{ServiceName: persistentName, MethodName: "update", Features: []string{"stream", "all"}},
+	{ServiceName: persistentName, MethodName: "delete", Features: []string{"stream", "all"}},
+	{ServiceName: persistentName, MethodName: "read", Features: []string{"stream", "all"}},
+	{ServiceName: persistentName, MethodName: "getinfo", Features: []string{"stream", "all"}},
+	{ServiceName: persistentName, MethodName: "list", Features: []string{"stream", "all"}},
+	{ServiceName: persistentName, MethodName: "replayparked", Features: []string{"stream", "all"}},
+	{ServiceName: persistentName, MethodName: "restartsubsystem"},
 	{ServiceName: "event_store.client.gossip.gossip", MethodName: "read"},
 	{ServiceName: "event_store.client.server_features.serverfeatures", MethodName: "getsupportedmethods"},
 }

@@ -37,12 +37,14 @@ func storePosition(c uint64) (p eventstore.Position, ok bool) {
 	return p, wirePosition(p) == c
 }
 
-// jitter is the end of the finalizer of MurmurHash3.
-func jitter(x uint64) uint64 {
+func jitter(x uint64) uint64 { return mix(x) & (1<<jitterBits - 1) }
+
+// mix is the finalizer of MurmurHash3: every bit of x has a say in every bit of it.
+func mix(x uint64) uint64 {
 	x ^= x >> 33
 	x *= 0xff51afd7ed558ccd
 	x ^= x >> 33
 	x *= 0xc4ceb9fe1a85ec53
 	x ^= x >> 33
-	return x & (1<<jitterBits - 1)
+	return x
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/persistent"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
@@ -34,6 +35,7 @@ type Server struct {
 	faults faults
 	hub    hub
 	part   atomic.Pointer[part]
+	groups groups
 
 	mu     sync.Mutex
 	addr   net.Addr     // of the last listener
@@ -92,6 +94,7 @@ func New(store *eventstore.Store, opt *Options) (*Server, error) {
 		s.opt.Logger = slog.Default()
 	}
 	s.part.Store(&part{upTo: everything})
+	s.groups.s = s
 	return s, nil
 }
 
@@ -149,6 +152,7 @@ func (s *Server) newGRPC() *grpc.Server {
 		// Append sizes are limited by MaxAppendSize, with an error that clients know.
 		grpc.MaxRecvMsgSize(64 << 20),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Millisecond, PermitWithoutStream: true}),
+		grpc.WaitForHandlers(true),
 		grpc.UnaryInterceptor(s.unary),
 		grpc.StreamInterceptor(s.streaming),
 	}
@@ -157,6 +161,7 @@ func (s *Server) newGRPC() *grpc.Server {
 	}
 	g := grpc.NewServer(opts...)
 	streams.RegisterStreamsServer(g, &streamsService{s: s})
+	persistent.RegisterPersistentSubscriptionsServer(g, &persistentService{s: s})
 	gossip.RegisterGossipServer(g, &gossipService{s: s})
 	serverfeatures.RegisterServerFeaturesServer(g, &featuresService{s: s})
 	return g
