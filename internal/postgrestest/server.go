@@ -249,6 +249,7 @@ func (s *Server) arguments() []string {
 		"timezone=UTC",
 		"lc_messages=C",
 		"log_min_messages=warning",
+		"log_checkpoints=off",
 		"log_line_prefix=%m [%p] %d ",
 	}, s.config...)
 	if s.tcp {
