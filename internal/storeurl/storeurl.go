@@ -12,7 +12,10 @@ import (
 	"strings"
 
 	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/eventstore/kurrentstore"
 	"github.com/levada-go/levada/eventstore/memstore"
+	"github.com/levada-go/levada/eventstore/natsstore"
+	"github.com/levada-go/levada/eventstore/pgstore"
 	"github.com/levada-go/levada/eventstore/sqlitestore"
 )
 
@@ -29,7 +32,19 @@ type scheme struct {
 var schemes = []scheme{
 	{"memory", "memory:", openMemory},
 	{"sqlite", "sqlite:FILE", openSQLite},
+	{"postgres", "postgres://USER:PASSWORD@HOST/DATABASE", openPostgres},
+	{"postgresql", "postgresql://USER:PASSWORD@HOST/DATABASE", openPostgres},
+	{"esdb", "esdb://HOST:2113?tls=false", openKurrent},
+	{"esdb+discover", "esdb+discover://DOMAIN", openKurrent},
+	{"kurrentdb", "kurrentdb://HOST:2113?tls=false", openKurrent},
+	{"kurrentdb+discover", "kurrentdb+discover://DOMAIN", openKurrent},
+	{"nats", "nats://HOST:4222", openNATS},
+	{"nats+embedded", "nats+embedded:DIR", openEmbedded},
 }
+
+// local are the schemes of files and folders of this machine; others are followed by
+// two slashes and a host.
+var local = []string{"sqlite", "nats+embedded"}
 
 // Forms returns what URLs may look like, as "sqlite:FILE", in the order in which
 // to show them.
@@ -78,8 +93,11 @@ func parse(url string) (*scheme, string, error) {
 	switch {
 	case s.name == "memory" && rest != "":
 		return nil, "", fmt.Errorf("%w %q: memory: stands alone", ErrURL, Describe(url))
-	case s.name != "memory" && strings.Trim(rest, "/") == "":
+	case s.name == "memory":
+	case strings.Trim(rest, "/") == "":
 		return nil, "", fmt.Errorf("%w %q: nothing after %s: want %s", ErrURL, Describe(url), name+":", s.form)
+	case !slices.Contains(local, s.name) && !strings.HasPrefix(rest, "//"):
+		return nil, "", fmt.Errorf("%w %q: no // after %s: want %s", ErrURL, Describe(url), name+":", s.form)
 	}
 	return s, rest, nil
 }
@@ -151,4 +169,20 @@ func openMemory(_ context.Context, _, _ string, opt eventstore.Options) (*events
 
 func openSQLite(_ context.Context, _, file string, opt eventstore.Options) (*eventstore.Store, error) {
 	return sqlitestore.Open(file, &sqlitestore.Options{Store: opt})
+}
+
+func openPostgres(ctx context.Context, url, _ string, opt eventstore.Options) (*eventstore.Store, error) {
+	return pgstore.OpenURL(ctx, url, &pgstore.Options{Store: opt})
+}
+
+func openKurrent(ctx context.Context, url, _ string, opt eventstore.Options) (*eventstore.Store, error) {
+	return kurrentstore.Open(ctx, url, &kurrentstore.Options{Store: opt})
+}
+
+func openNATS(ctx context.Context, url, _ string, opt eventstore.Options) (*eventstore.Store, error) {
+	return natsstore.OpenURL(ctx, url, &natsstore.Options{Store: opt})
+}
+
+func openEmbedded(ctx context.Context, _, dir string, opt eventstore.Options) (*eventstore.Store, error) {
+	return natsstore.OpenEmbedded(ctx, dir, &natsstore.Options{Store: opt})
 }
