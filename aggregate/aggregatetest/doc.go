@@ -10,4 +10,7 @@
 // opened at all, that every event is listed in it and survives being stored, that a
 // command did not touch the state it was to decide on, and, if the Type keeps
 // snapshots, that the state survives one.
+//
+// [Shared] is for those who write drivers: it checks that what repositories keep in
+// memory does not show where several processes share a store.
 package aggregatetest
