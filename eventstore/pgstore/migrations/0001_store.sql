@@ -164,7 +164,7 @@ END $fn$;
 -- returns their ids. What is inserted is inserted before anything is locked, both in
 -- the order of names, so that no two callers wait for each other.
 CREATE FUNCTION @schema@.lock_tags(names text[], exclusive boolean) RETURNS bigint[] LANGUAGE plpgsql
-    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $fn$
+    SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $fn$
 DECLARE
     ids bigint[];
 BEGIN
@@ -187,7 +187,7 @@ END $fn$;
 -- as lock_tags does, and returns where they stand.
 CREATE FUNCTION @schema@.lock_streams(names text[], OUT ids bigint[], OUT versions bigint[], OUT origins bigint[], OUT purges boolean[])
     LANGUAGE plpgsql
-    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $fn$
+    SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $fn$
 BEGIN
     INSERT INTO @schema@.streams (name, category)
     SELECT u.name, split_part(u.name, '-', 1) FROM unnest(names) AS u (name)
@@ -219,7 +219,7 @@ CREATE FUNCTION @schema@.append(
     mark_event int[], mark_tag int[],
     OUT before bigint[], OUT actual bigint[], OUT positions bigint[], OUT recorded timestamptz)
     LANGUAGE plpgsql
-    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $fn$
+    SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $fn$
 #variable_conflict use_column
 DECLARE
     tag_ids  bigint[];
@@ -294,7 +294,7 @@ END $fn$;
 -- condition selects, NULL if there is none. Items have names of types and numbers
 -- of tags.
 CREATE FUNCTION @schema@.find(items json, tag_ids bigint[], after bigint) RETURNS bigint LANGUAGE plpgsql
-    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $fn$
+    SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $fn$
 DECLARE
     item  json;
     types text[];
@@ -379,7 +379,7 @@ END $fn$;
 
 -- remove removes events of a stream below a version.
 CREATE FUNCTION @schema@.remove(stream_number bigint, below bigint) RETURNS void LANGUAGE plpgsql
-    SET enable_seqscan = off AS $fn$
+    SET jit = off SET enable_seqscan = off AS $fn$
 BEGIN
     DELETE FROM @schema@.event_tags t
      USING @schema@.events e, json_array_elements_text(e.tags::json) AS n (name), @schema@.tags g
@@ -491,7 +491,7 @@ END $fn$;
 -- order of their positions by as long as these took to take: the search is for a
 -- second before, and goes on from there event by event.
 CREATE FUNCTION @schema@.position_at(moment timestamptz) RETURNS bigint LANGUAGE plpgsql
-    SET enable_seqscan = off AS $fn$
+    SET jit = off SET enable_seqscan = off AS $fn$
 DECLARE
     high  bigint := @schema@.head();
     low   bigint := 0;    -- all at or below are from before
