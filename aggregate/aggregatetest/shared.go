@@ -116,10 +116,12 @@ func (p processes) sees(t require.TestingT, at int, id string, balance int, vers
 	}))
 }
 
+// random names the test that makes histories up, and simplifies one that fails.
+const random = "whichever is asked, the answer is that of one"
+
 var sharedTests = []struct {
-	name   string
-	run    func(t testing.TB, p processes)
-	random bool // it makes histories up, and simplifies one that fails
+	name string
+	run  func(t testing.TB, p processes)
 }{
 	{"a withdrawal is not refused after a deposit elsewhere", func(t testing.TB, p processes) {
 		p.done(t, 0, deposit{"refused", 10})
@@ -213,7 +215,7 @@ var sharedTests = []struct {
 			p.sees(t, at, "crowded", balance, eventstore.Version(done))
 		}
 	}},
-	{random: true, name: "whichever is asked, the answer is that of one", run: func(t testing.TB, p processes) {
+	{random, func(t testing.TB, p processes) {
 		run := 0
 		rapid.Check(t, func(t *rapid.T) {
 			run++

@@ -32,7 +32,7 @@ func (r *recorder) Failed() bool                      { return len(r.failed) > 0
 // failures returns the tests of Shared that fail, but for the random ones.
 func failures(t *testing.T, open func(t testing.TB) (a, b *eventstore.Store)) (names []string) {
 	for _, test := range sharedTests {
-		if test.random {
+		if test.name == random {
 			continue
 		}
 		r := &recorder{TB: t}
