@@ -99,6 +99,44 @@ func TestAProcessThatStoppedIsUnhealthy(t *testing.T) {
 	})
 }
 
+func TestStuckInstancesMakeAnAppUnhealthy(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		typ := chains()
+		typ.OnError = func(process.Failure) process.Action { return process.Park() }
+		refuse := func(next command.Handler) command.Handler {
+			return command.HandlerFunc(func(ctx context.Context, e *command.Envelope) (command.Result, error) {
+				if e.Causation != e.ID && len(e.Key) > 0 {
+					return command.Result{Refused: true}, errFull
+				}
+				return next.HandleCommand(ctx, e)
+			})
+		}
+		config := levada.Config{Processes: []process.Opener{typ}, Middleware: []command.Middleware{refuse}}
+		s := newStore(t)
+		app := newApp(t, s, config)
+		stop := run(t, app)
+		_, err := app.Dispatch(t.Context(), Count{"a"}, command.Wait("chain"))
+		require.NoError(t, err)
+		require.ErrorContains(t, app.Healthy(t.Context()), "process chain has 1 stuck instances")
+		_, err = process.CancelStuck(t.Context(), s, "chain", "all")
+		require.NoError(t, err)
+		synctest.Wait()
+		require.NoError(t, app.Healthy(t.Context()))
+		_, err = app.Dispatch(t.Context(), Count{"a"}, command.Wait("chain"))
+		require.NoError(t, err)
+		require.Error(t, app.Healthy(t.Context()))
+		require.NoError(t, stop())
+		for bound, healthy := range map[int]bool{-1: true, 0: false, 1: true} {
+			config.MaxStuck = bound
+			tolerant := newApp(t, s, config)
+			stop := run(t, tolerant)
+			require.Equal(t, healthy, tolerant.Healthy(t.Context()) == nil, "up to %d", bound)
+			require.NoError(t, stop())
+		}
+	})
+}
+
 func TestAnAppKeepsCommandsForLater(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -37,6 +37,9 @@ type Config struct {
 	// MaxLag is how far behind a projection may be in a healthy App: the age of
 	// the first event that it has not handled. Default one minute; negative for no bound.
 	MaxLag time.Duration
+	// MaxStuck is how many instances of a process may be stuck, and wait for a decision, in a healthy App. Default
+	// none; negative for no bound.
+	MaxStuck int
 
 	Trace  *projection.Trace
 	Logger *slog.Logger // default slog.Default()
@@ -49,7 +52,8 @@ type App struct {
 	Commands command.Handler // the middleware, and behind it the router
 	Group    *projection.Group
 
-	maxLag time.Duration
+	maxLag   time.Duration
+	maxStuck int
 }
 
 // defaultMaxLag is how far behind a projection may be in a healthy App.
@@ -107,7 +111,7 @@ func New(s *eventstore.Store, c Config) (*App, error) {
 		}
 	}
 	runners := c.Projections[:len(c.Projections):len(c.Projections)]
-	a := &App{Store: s, Group: g, maxLag: c.MaxLag}
+	a := &App{Store: s, Group: g, maxLag: c.MaxLag, maxStuck: c.MaxStuck}
 	for i, o := range c.Processes {
 		if o == nil {
 			faults = append(faults, fmt.Errorf("levada: Processes[%d] is nil", i))
@@ -165,9 +169,9 @@ func (a *App) Run(ctx context.Context) error { return a.Group.Run(ctx) }
 // Status returns how each projection is doing.
 func (a *App) Status(ctx context.Context) ([]projection.Status, error) { return a.Group.Status(ctx) }
 
-// Healthy returns nil if the store answers, no projection is stopped, and none is
-// further behind than Config.MaxLag; otherwise an error that says everything
-// that is wrong.
+// Healthy returns nil if the store answers, no projection or process is stopped, none is
+// further behind than Config.MaxLag, and no process has more instances that are stuck than
+// Config.MaxStuck; otherwise an error that says everything that is wrong.
 func (a *App) Healthy(ctx context.Context) error {
 	list, err := a.Group.Status(ctx)
 	if err == nil && len(list) == 0 {
@@ -186,6 +190,9 @@ func (a *App) Healthy(ctx context.Context) error {
 				err = fmt.Errorf("%w: %w", err, s.LastError)
 			}
 			faults = append(faults, err)
+		}
+		if a.maxStuck >= 0 && s.Stuck > a.maxStuck {
+			faults = append(faults, fmt.Errorf("levada: unhealthy: process %s has %d stuck instances, see process.Instances", s.Name, s.Stuck))
 		}
 	}
 	return errors.Join(faults...)

@@ -16,6 +16,7 @@ import (
 	"github.com/levada-go/levada/examples/bank/bank"
 	"github.com/levada-go/levada/process"
 	"github.com/levada-go/levada/projection"
+	"github.com/levada-go/levada/schedule"
 )
 
 // A node dies at each of its writes in turn, before or after the write is made; another goes on.
@@ -109,7 +110,9 @@ func TestACrashWhileAStuckInstanceGoesOn(t *testing.T) {
 				}))
 				typ.OnError = func(f process.Failure) process.Action { return process.Park() }
 				node := func(way driver.Store) *lab {
-					return begin(t, way, func(*eventstore.Store) []projection.Runner { return []projection.Runner{typ.Open(w)} })
+					return begin(t, way, func(*eventstore.Store) []projection.Runner {
+						return []projection.Runner{typ.Open(w), &schedule.Timers{}}
+					})
 				}
 				d := memstore.NewDriver().(everything)
 				way := &mortal{shared: shared{d}, silent: silent}

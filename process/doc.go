@@ -39,7 +39,7 @@
 // repeat.
 //
 // [Instances] lists those that are stuck, or all, [History] shows what happened to one, and [RetryStuck], [SkipStuck] and
-// [CancelStuck] decide how it goes on.
+// [CancelStuck] decide how it goes on. projection.Status.Stuck counts those that wait for a decision.
 //
 // # Timers
 //
@@ -49,5 +49,6 @@
 // # What is kept
 //
 // The stream of an instance is named after the process, "$process.transfer-4711", and has everything about it as JSON,
-// commands included, and is not sealed (see eventstore.Options). It stays when the instance has ended.
+// commands included, and is not sealed (see eventstore.Options). A month after the instance has ended it is reduced to a
+// stub that keeps events from counting twice; see Type.KeepEnded.
 package process

@@ -14,6 +14,7 @@ import (
 	"github.com/levada-go/levada/process"
 	"github.com/levada-go/levada/projection"
 	"github.com/levada-go/levada/router"
+	"github.com/levada-go/levada/schedule"
 )
 
 // An Ordered is an event that a shop appends; Ship is a command to its depot.
@@ -49,7 +50,7 @@ func ExampleRetryStuck() {
 				return []command.Command{Ship(e)}
 			}),
 		},
-	}).Open(&depot))
+	}).Open(&depot), &schedule.Timers{})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/levada-go/levada/eventstore"
 	"github.com/levada-go/levada/process"
 	"github.com/levada-go/levada/projection"
+	"github.com/levada-go/levada/schedule"
 )
 
 // times returns n errors.
@@ -242,7 +243,9 @@ func TestACommandThatPanicsByItselfFails(t *testing.T) {
 			e.Command.AggregateID()
 			return w.HandleCommand(ctx, e)
 		})
-		l := begin(t, nil, func(*eventstore.Store) []projection.Runner { return []projection.Runner{typ.Open(h)} })
+		l := begin(t, nil, func(*eventstore.Store) []projection.Runner {
+			return []projection.Runner{typ.Open(h), &schedule.Timers{}}
+		})
 		l.happen(Began{"1", nil})
 		require.Equal(t, []string{"b"}, w.did())
 		require.Equal(t, []string{"0.0 skipped", "0.1 done"}, l.outcomes("1"))
@@ -384,7 +387,9 @@ func TestACommandThatTakesTooLongFails(t *testing.T) {
 			require.ErrorIs(t, f.Err, context.DeadlineExceeded)
 			return process.Retry(f)
 		}
-		l := begin(t, nil, func(*eventstore.Store) []projection.Runner { return []projection.Runner{typ.Open(h)} })
+		l := begin(t, nil, func(*eventstore.Store) []projection.Runner {
+			return []projection.Runner{typ.Open(h), &schedule.Timers{}}
+		})
 		l.happen(Began{"1", []string{"slow"}}, Began{"2", []string{"quick"}})
 		require.Equal(t, []string{"quick"}, w.did(), "a slow one holds up nobody else")
 		time.Sleep(2 * time.Minute)

@@ -406,7 +406,7 @@ func TestAProcessBeginsWhereItIsTold(t *testing.T) {
 			typ := jobs()
 			typ.From = from
 			g := &projection.Group{Store: s, Logger: quiet}
-			require.NoError(t, g.Add(typ.Open(w)))
+			require.NoError(t, g.Add(typ.Open(w), &schedule.Timers{}))
 			ctx, cancel := context.WithCancel(t.Context())
 			go func() { _ = g.Run(ctx) }()
 			synctest.Wait()
@@ -477,7 +477,9 @@ func TestWhatIsWrongWithATypeIsReportedAtOnce(t *testing.T) {
 	g := &projection.Group{Store: s}
 	good := &process.Type[Job]{Name: "a", Routes: routes}
 	require.ErrorContains(t, g.Add(good.Open(nil)), "no handler")
-	require.NoError(t, g.Add(good.Open(&world{})))
+	require.ErrorContains(t, g.Add(good.Open(&world{})), "a needs a schedule.Timers in its Group")
+	require.NoError(t, g.Add(&schedule.Timers{}))
+	require.NoError(t, g.Add(good.Open(&world{})), "they are there already")
 	require.ErrorContains(t, g.Add(good.Open(&world{})), "two are named")
 }
 
@@ -496,7 +498,7 @@ func TestAnotherNumberOfPartitionsIsRefused(t *testing.T) {
 		other := jobs()
 		other.Partitions = 3
 		g := &projection.Group{Store: l.store, Logger: quiet}
-		require.NoError(t, g.Add(other.Open(w)))
+		require.NoError(t, g.Add(other.Open(w), &schedule.Timers{}))
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go func() { _ = g.Run(ctx) }()
@@ -522,7 +524,7 @@ func TestASplitEventIsHandledWhole(t *testing.T) {
 			})))
 			typ := jobs()
 			typ.Partitions = 16
-			return []projection.Runner{typ.Open(w)}
+			return []projection.Runner{typ.Open(w), &schedule.Timers{}}
 		})
 		for i := range 20 {
 			data, err := json.Marshal(old{fmt.Sprintf("a%d", i), fmt.Sprintf("b%d", i)})

@@ -18,7 +18,7 @@ type Instance struct {
 	Status  Status
 	Version eventstore.Version // of its stream
 	Since   time.Time          // when it came to stand so
-	Event   *Ref               // what it handled last, or is stuck at
+	Event   *Ref               // what it handled last, or is stuck at; nil once it is trimmed, see Type.KeepEnded
 	State   json.RawMessage    // nil if it has not begun, or has ended
 	Timers  []Timer            // that it waits for
 
@@ -120,6 +120,9 @@ func Read(ctx context.Context, s *eventstore.Store, name, id string) (Instance, 
 			continue
 		}
 		in.Since, in.Event, in.State, in.Error, in.Again = r.Time, rec.Event, rec.State, rec.Error, rec.Again
+		if !rec.Ended.IsZero() {
+			in.Since = rec.Ended
+		}
 		if rec.Left > 0 && rec.Left < r.Version {
 			earlier, err := waitingIn(ctx, s, stream, rec.Left, r.Version)
 			if err != nil {
@@ -139,7 +142,7 @@ func Read(ctx context.Context, s *eventstore.Store, name, id string) (Instance, 
 type Entry struct {
 	Version eventstore.Version
 	Time    time.Time
-	// What is the type of the stored event: $process.handled, ended, refused, parked, waiting, skipped or cancelled.
+	// What is the type of the stored event: $process.handled, ended, refused, parked, waiting, skipped, cancelled or trimmed.
 	What   string
 	Event  *Ref   // what came in, or what it was stuck at
 	Sent   []Sent // the commands, and what became of them

@@ -358,7 +358,7 @@ func (j *job[S]) one(ref Ref, parts []*eventstore.Recorded, pos eventstore.Posit
 	after.Begun, after.Sent, after.Timers = st.begun, st.sent, st.timers
 	after.Status = statusOf(st.begun)
 	typ := typeHandled
-	if st.ended {
+	if !st.begun {
 		typ = typeEnded
 	}
 	if st.begun {

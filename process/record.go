@@ -16,12 +16,13 @@ import (
 // became of a command that nobody else remembers and that was acted upon. The last one is enough to go on.
 const (
 	typeHandled   = "$process.handled"
-	typeEnded     = "$process.ended"     // it was handled, and was the last
+	typeEnded     = "$process.ended"     // it was handled, and was the last; or the instance had not begun
 	typeRefused   = "$process.refused"   // of the commands of an event that is being handled
 	typeParked    = "$process.parked"    // it is stuck
 	typeWaiting   = "$process.waiting"   // an event came while it was stuck
 	typeSkipped   = "$process.skipped"   // by a person: the event that it was stuck at is left out
 	typeCancelled = "$process.cancelled" // by a person: it is ended
+	typeTrimmed   = "$process.trimmed"   // it ended long ago: what was before is removed
 )
 
 const contentType = "application/json"
@@ -56,6 +57,7 @@ type record struct {
 	Error    string              `json:"error,omitempty"`  // why it is stuck
 	Again    time.Time           `json:"again,omitzero"`   // when it will be tried again by itself
 	Parked   eventstore.Version  `json:"parked,omitempty"` // waiting: where the instance got stuck
+	Ended    time.Time           `json:"ended,omitzero"`   // trimmed: when that was
 	Left     eventstore.Version  `json:"left,omitempty"`   // what waited after this version is still to be handled; 0 if nothing does
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/levada-go/levada/command"
 	"github.com/levada-go/levada/eventstore"
 	"github.com/levada-go/levada/projection"
+	"github.com/levada-go/levada/schedule"
 )
 
 // A runner runs the instances of a type.
@@ -42,6 +43,8 @@ func (rn *runner[S]) Task(g *projection.Group) (projection.Task, error) {
 	}
 	return projection.Task{
 		Name:     d.Name,
+		Needs:    schedule.Provided,
+		Stuck:    (&count{s: g.Store, name: d.Name}).stuck,
 		Consumer: consumer(d.Name),
 		Run:      func(ctx context.Context) error { return newWorker(d, rn.h, g, types).run(ctx) },
 		Load:     func(ctx context.Context) (eventstore.Position, error) { return position(ctx, g.Store, d.Name) },
@@ -128,14 +131,16 @@ func (w *worker[S]) run(ctx context.Context) error {
 		w.end()
 		<-stopped
 	}()
-	looks := make(chan struct{})
-	go func() {
-		defer close(looks)
-		w.watch(cctx)
-	}()
+	var beside sync.WaitGroup
+	beside.Go(func() { w.watch(cctx) })
+	if w.d.KeepEnded > 0 {
+		sw := &sweeper{s: w.s, name: w.d.Name, keep: w.d.KeepEnded, log: w.log, id: eventstore.NewID().String()}
+		beside.Go(func() { sw.run(ctx) })
+	}
 	defer func() {
+		w.end()
 		leave()
-		<-looks
+		beside.Wait()
 	}()
 
 	c := eventstore.Consumer{

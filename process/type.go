@@ -54,6 +54,14 @@ type Type[S any] struct {
 	// Lease is for how long the instances of a node that is not heard from stay its own; see eventstore.Consumer. Default 10 s.
 	Lease time.Duration
 
+	// KeepEnded is for how long everything is kept about an instance that has ended, as Read and History show
+	// it, and about timers and decisions that were dealt with. Then all of it is removed but for a stub of some 100 bytes,
+	// with which it remains known that the events up to there have been handled: delivered again, they do not
+	// begin the instance anew, a later event does. It is looked after once an hour, or more often where KeepEnded is shorter than
+	// four hours. Default 30 days, negative for ever; and for ever with a driver that cannot truncate streams. Nodes should
+	// agree about it.
+	KeepEnded time.Duration
+
 	Logger *slog.Logger // default that of the Group
 }
 
@@ -74,6 +82,7 @@ const (
 	defaultInFlight   = 64
 	defaultTimeout    = 30 * time.Second
 	defaultCached     = 4096
+	defaultKeepEnded  = 30 * 24 * time.Hour
 )
 
 // A definition is a Type that was found to be right.
@@ -140,6 +149,7 @@ func (t *Type[S]) define() (*definition[S], error) {
 	orDefault(&c.InFlight, defaultInFlight)
 	orDefault(&c.Timeout, defaultTimeout)
 	orDefault(&c.Cached, defaultCached)
+	orDefault(&c.KeepEnded, defaultKeepEnded)
 	if c.OnError == nil {
 		c.OnError = Default
 	}

@@ -65,6 +65,14 @@ type Task struct {
 	// Nil means that the task cannot be reset.
 	Reset func(ctx context.Context) error
 
+	// Stuck, if set, counts what the task cannot get over by itself: Status has it. It should be cheap, and
+	// is called by several goroutines.
+	Stuck func(ctx context.Context) (int, error)
+
+	// Needs names what another task has to provide, and Provides what this one does. Add refuses a task whose
+	// need neither the Group meets nor what is added with it.
+	Needs, Provides string
+
 	lane lane // nil if the task parks nothing
 
 	inline   func(ctx context.Context, tx any, events []*eventstore.Recorded) error // nil if it is not
@@ -156,6 +164,7 @@ func (g *Group) Add(rs ...Runner) error {
 		}
 		return nil
 	}))
+	faults = append(faults, g.unmet(tasks))
 	if err := errors.Join(faults...); err != nil {
 		return err
 	}
@@ -181,6 +190,24 @@ func (g *Group) Add(rs ...Runner) error {
 		}
 	}
 	return nil
+}
+
+// unmet reports what tasks need and neither they nor the group provide. The caller holds g.mu.
+func (g *Group) unmet(tasks []Task) error {
+	provided := map[string]bool{"": true}
+	for _, m := range g.members {
+		provided[m.task.Provides] = true
+	}
+	for _, t := range tasks {
+		provided[t.Provides] = true
+	}
+	var faults []error
+	for _, t := range tasks {
+		if !provided[t.Needs] {
+			faults = append(faults, fmt.Errorf("projection: %s needs %s in its Group: add that with it, or before", t.Name, t.Needs))
+		}
+	}
+	return errors.Join(faults...)
 }
 
 // Run runs everything until ctx ends, lets the batches under way be finished,

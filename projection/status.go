@@ -47,6 +47,9 @@ type Status struct {
 	// Parked is how many keys have events that are parked; see Group.Parked.
 	Parked int
 
+	// Stuck is how many instances of a process are stuck and wait for a decision; see process.Instances.
+	Stuck int
+
 	// LastError is why the projection does not get on, or was stopped; nil as
 	// soon as it gets on.
 	LastError error
@@ -111,6 +114,13 @@ func (g *Group) status(ctx context.Context, m *member) (Status, error) {
 				s.Parked++
 			}
 		}
+	}
+	if m.task.Stuck != nil {
+		n, err := m.task.Stuck(ctx)
+		if err != nil && s.LastError == nil {
+			s.LastError = err
+		}
+		s.Stuck = n
 	}
 	head, err := g.Store.Head(ctx)
 	if err != nil {

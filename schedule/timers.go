@@ -33,6 +33,9 @@ type Timers struct {
 	commands *stored.Commands
 }
 
+// Provided is what a Timers provides to the other tasks of its Group, and what processes need; see projection.Task.
+const Provided = "a schedule.Timers"
+
 // ErrUnnamed reports a command that cannot be kept for later: Timers.Commands does not
 // have its type.
 var ErrUnnamed = stored.ErrUnnamed
@@ -159,7 +162,8 @@ func (t *Timers) Task(g *projection.Group) (projection.Task, error) {
 			return newKeeper(t, g).run(ctx)
 		},
 		// Nobody has to wait for timers where they do not run.
-		Load: t.Store.Head,
+		Load:     t.Store.Head,
+		Provides: Provided,
 	}, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -66,6 +67,18 @@ func (s *sink) fail(refused bool, errs ...error) {
 	for _, err := range errs {
 		s.fails, s.errs = append(s.fails, command.Result{Refused: refused}), append(s.errs, err)
 	}
+}
+
+func (s *sink) all() []*command.Envelope {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.got)
+}
+
+func (s *sink) when() []time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.times)
 }
 
 func (s *sink) of() (list []string) {
@@ -165,9 +178,9 @@ func TestCommandsAreDispatchedAtTheirTime(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 		synctest.Wait()
 		require.Equal(t, []string{"now", "a", "b"}, s.of())
-		require.Equal(t, []time.Duration{0, time.Minute, time.Hour}, []time.Duration{s.times[0].Sub(began), s.times[1].Sub(began), s.times[2].Sub(began)},
+		require.Equal(t, []time.Duration{0, time.Minute, time.Hour}, []time.Duration{s.when()[0].Sub(began), s.when()[1].Sub(began), s.when()[2].Sub(began)},
 			"no poll is between the time and the command")
-		e := s.got[2]
+		e := s.all()[2]
 		require.Equal(t, "ann", e.Metadata["by"])
 		require.NotEmpty(t, e.Key)
 		for r, err := range n.store.ReadStream(t.Context(), "$timer", 0) {
@@ -192,7 +205,9 @@ func TestNobodyWaitsForTimersThatWereReadToBeginWith(t *testing.T) {
 		defer sub.Close()
 		n = startOn(t, n.store, &sink{})
 		defer func() { n.stop() }()
+		began := time.Now()
 		require.NoError(t, n.group.Wait(t.Context(), res.Position))
+		require.Zero(t, time.Since(began), "not even for the first word of the tail")
 		list, err := n.group.Status(t.Context())
 		require.NoError(t, err)
 		require.Zero(t, list[0].Lag)
@@ -227,8 +242,8 @@ func TestAKeyNamesACommandForLater(t *testing.T) {
 			synctest.Wait()
 		}
 		require.Equal(t, []string{"other", "kept", "twice", "twice"}, s.of())
-		require.Equal(t, s.got[2].Key, s.got[3].Key, "so that it takes effect once")
-		require.NotEqual(t, s.got[1].Key, s.got[3].Key, "another time is another command")
+		require.Equal(t, s.all()[2].Key, s.all()[3].Key, "so that it takes effect once")
+		require.NotEqual(t, s.all()[1].Key, s.all()[3].Key, "another time is another command")
 	})
 }
 
@@ -310,9 +325,9 @@ func TestWhatBecomesOfACommandThatFails(t *testing.T) {
 				time.Sleep(time.Hour)
 				synctest.Wait()
 				calls := 0
-				for _, e := range s.got {
-					require.Equal(t, s.got[0].Key == e.Key, e.Command == s.got[0].Command)
-					if e.Command == s.got[0].Command {
+				for _, e := range s.all() {
+					require.Equal(t, s.all()[0].Key == e.Key, e.Command == s.all()[0].Command)
+					if e.Command == s.all()[0].Command {
 						calls++
 					}
 				}
@@ -344,7 +359,7 @@ func TestTimersSurviveRestartsAndNodes(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		require.Len(t, s.of(), 16)
-		require.LessOrEqual(t, s.times[15].Sub(began), 2*time.Second, "who ends in peace leaves the lease")
+		require.LessOrEqual(t, s.when()[15].Sub(began), 2*time.Second, "who ends in peace leaves the lease")
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		require.Len(t, s.of(), 20)
@@ -371,8 +386,8 @@ func TestACommandThatWasBeingDispatchedIsDispatchedByWhoTakesOver(t *testing.T) 
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		require.Equal(t, []string{"x"}, s.of())
-		require.LessOrEqual(t, s.times[0].Sub(began), 6*time.Second)
-		require.Equal(t, dead.got[0].Key, s.got[0].Key)
+		require.LessOrEqual(t, s.when()[0].Sub(began), 6*time.Second)
+		require.Equal(t, dead.all()[0].Key, s.all()[0].Key)
 		close(dead.block)
 		a.stop()
 		b.stop()
