@@ -412,15 +412,17 @@ func (s *store) inline(ctx context.Context, whole *batch, as []driver.Append, re
 		return s.fault(err)
 	}
 	defer func() { _ = tx.Rollback(ctx) }()
-	// All that the appends lock, in the order in which everybody does.
+	// All that the appends lock, in the order in which everybody does, and first their turn.
 	whole.streams.sort()
 	whole.tags.sort()
-	lock := newStatement(s.sql.lock).ints(sortedKeys(whole.slots)).texts(whole.tags.names).texts(whole.streams.names)
+	slots := append([]int32{-inlineSlot}, sortedKeys(whole.slots)...)
+	lock := newStatement(s.sql.lock).ints(slots).texts(whole.tags.names).texts(whole.streams.names)
 	if err := query(ctx, tx.Conn().PgConn(), lock, nil); err != nil {
 		return s.fault(err)
 	}
+	state := &inlineState{}
 	for _, i := range whole.appends {
-		if err := s.inlineOne(ctx, tx, &as[i], &results[i], fn); err != nil {
+		if err := s.inlineOne(ctx, tx, state, &as[i], &results[i], fn); err != nil {
 			return s.fault(err) // nothing was committed
 		}
 	}
@@ -435,7 +437,7 @@ func (s *store) inline(ctx context.Context, whole *batch, as []driver.Append, re
 }
 
 // inlineOne is one append of AppendWith. An error ends them all.
-func (s *store) inlineOne(ctx context.Context, tx pgx.Tx, a *driver.Append, r *driver.Result, fn func(tx any, events []driver.Recorded) error) error {
+func (s *store) inlineOne(ctx context.Context, tx pgx.Tx, state *inlineState, a *driver.Append, r *driver.Result, fn func(tx any, events []driver.Recorded) error) error {
 	point, err := tx.Begin(ctx)
 	if err != nil {
 		return err
@@ -451,8 +453,8 @@ func (s *store) inlineOne(ctx context.Context, tx pgx.Tx, a *driver.Append, r *d
 	results := make([]driver.Result, 1)
 	b.settle(&out, results, nil)
 	*r = results[0]
-	if r.Err == nil {
-		if err := fn(point, recorded(a, r)); err != nil {
+	if r.Err == nil && len(a.Events) > 0 {
+		if err := fn(&appendTx{guest{point}, r.Positions[0], state}, recorded(a, r)); err != nil {
 			*r = driver.Result{Err: err}
 		}
 	}
@@ -463,6 +465,9 @@ func (s *store) inlineOne(ctx context.Context, tx pgx.Tx, a *driver.Append, r *d
 		// fn went on after one of its statements had failed.
 		*r = driver.Result{Err: fmt.Errorf("pgstore: inline: %w", err)}
 		return point.Rollback(ctx)
+	}
+	if len(r.Positions) > 0 {
+		state.keep(r.Positions)
 	}
 	return nil
 }
