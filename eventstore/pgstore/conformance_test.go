@@ -97,6 +97,7 @@ func TestConformance(t *testing.T) {
 			require.NoError(t, d.Close())
 			return b.openAt(t, d.(*store).opt)
 		},
+		Peer: func(t testing.TB, d driver.Store) driver.Store { return b.openAt(t, d.(*store).opt) },
 	})
 }
 

@@ -129,20 +129,59 @@ func (s *store) ReadAll(ctx context.Context, f driver.Filter, from uint64, dir d
 	return s.readForward(ctx, from, limit, func(p *page) { p.filter(&f) })
 }
 
-// readForward reads the page of what p is told to select.
+// readForward reads the page of what selects lets it select.
+//
+// What lies at or below a head that was ever seen stays as it is, but for what is
+// removed. So as long as a reader is far behind, a page needs no question for the
+// head, which looks at all locks of the server.
 func (s *store) readForward(ctx context.Context, from uint64, limit int, selects func(p *page)) ([]driver.Recorded, uint64, error) {
+	if limit <= 0 {
+		return nil, from, nil
+	}
+	if known := s.watch.known(); known > from && known-from >= uint64(limit) {
+		list, scanned, err := s.readKnown(ctx, from, known, limit, selects)
+		if err != nil || scanned < known || len(list) >= limit {
+			return list, scanned, err
+		}
+		more, scanned, err := s.readToHead(ctx, known, limit-len(list), selects)
+		return append(list, more...), scanned, err
+	}
+	return s.readToHead(ctx, from, limit, selects)
+}
+
+// readKnown reads a page that ends at known at the latest, which is or was the head.
+func (s *store) readKnown(ctx context.Context, from, known uint64, limit int, selects func(p *page)) ([]driver.Recorded, uint64, error) {
+	p := newPage(s, driver.Forward, from, limit)
+	p.end = known
+	selects(p)
+	var list []driver.Recorded
+	err := s.run(ctx, p.statement(), func(row [][]byte) error {
+		r, err := readRecorded(row)
+		list = append(list, r)
+		return err
+	})
+	switch {
+	case err != nil:
+		return nil, from, err
+	case len(list) >= limit:
+		return list, list[len(list)-1].Position, nil
+	}
+	return list, p.end, nil
+}
+
+// readToHead reads a page that ends at the head at the latest.
+func (s *store) readToHead(ctx context.Context, from uint64, limit int, selects func(p *page)) ([]driver.Recorded, uint64, error) {
 	p := newPage(s, driver.Forward, from, limit)
 	selects(p)
 	var head uint64
 	var list []driver.Recorded
-	held := false // there are events above the head
-	// The page sees all of what is at or below the head, which was asked for before.
+	// The page sees all of what is at or below the head, which is asked for before.
 	err := s.together(ctx, []*statement{newStatement(s.sql.head), p.statement()}, func(i int, row [][]byte) error {
-		if i == 0 {
+		switch {
+		case i == 0:
 			head = uint64(readInt(row[0]))
 			return nil
-		}
-		if held = held || uint64(readInt(row[0])) > head; held {
+		case uint64(readInt(row[0])) > head:
 			return nil
 		}
 		r, err := readRecorded(row)
@@ -152,6 +191,7 @@ func (s *store) readForward(ctx context.Context, from uint64, limit int, selects
 	if err != nil {
 		return nil, from, err
 	}
+	s.watch.moved(head)
 	scanned := min(head, p.end)
 	if len(list) >= limit {
 		scanned = list[len(list)-1].Position
@@ -218,7 +258,7 @@ func (p *page) statement() *statement {
 func (p *page) narrow() {
 	if p.dir == driver.Forward {
 		if p.from < math.MaxInt64-window {
-			p.end = p.from + window
+			p.end = min(p.end, p.from+window)
 		}
 	} else if p.from > window {
 		p.end = p.from - window

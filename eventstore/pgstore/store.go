@@ -175,6 +175,8 @@ func (s *store) fault(err error) error {
 		return nil
 	}
 	switch sqlState(err) {
+	case "":
+		s.watch.forget()
 	case statePurged:
 		return driver.ErrStreamDeleted
 	case stateReadOnly:

@@ -163,6 +163,8 @@ func (w *watcher) look() {
 		// Who waits will read, and be told of an error then.
 		if err == nil && w.moved(head) {
 			interval = minPoll
+		} else if err == nil {
+			w.fell(head)
 		}
 		timer.Reset(interval)
 		select {
@@ -185,6 +187,29 @@ func (w *watcher) moved(head uint64) bool {
 	close(w.grown)
 	w.grown = make(chan struct{})
 	return true
+}
+
+// known returns the greatest head that was seen, 0 if it may not be there any more.
+func (w *watcher) known() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.head
+}
+
+// forget is told that a connection broke: what answers next may be another server,
+// which has lost the end of the log.
+func (w *watcher) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.head = 0
+}
+
+// fell is told where the head is if that is no news. It is below where it was if the
+// last events were removed, and who waits for others would not wait at all.
+func (w *watcher) fell(head uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.head = min(w.head, head)
 }
 
 // appended is told of every append of this process that was committed.
