@@ -1,0 +1,5 @@
+//go:build !race
+
+package kurrentstore
+
+const raceEnabled = false
