@@ -14,8 +14,8 @@ var chat = program.Program{
 	About: "Chat serves a chat with live pages.",
 	Addr:  "localhost:8081",
 	Keeps: "all that was ever said",
-	Start: func(ctx context.Context, store *eventstore.Store) (*program.App, error) {
-		c, err := web.Open(ctx, store, nil)
+	Start: func(ctx context.Context, store *eventstore.Store, net *program.Network) (*program.App, error) {
+		c, err := web.Open(ctx, store, &web.Options{Presence: net.Presence, Secret: net.Secret})
 		if err != nil {
 			return nil, err
 		}

@@ -43,7 +43,7 @@ func TestCommands(t *testing.T) {
 		"serve -h":       {0, "-addr"},
 		"match -h":       {0, "exchange match"},
 		"dance":          {2, `unknown command "dance"`},
-		"-store nowhere": {2, "neither sqlite:FILE nor memory:"},
+		"-store nowhere": {2, `-store "nowhere" is not one of memory:, sqlite:FILE`},
 		"serve one":      {2, "unexpected argument"},
 		"match -unheard": {2, "not defined"},
 	} {

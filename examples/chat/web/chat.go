@@ -49,14 +49,29 @@ const (
 		"Every address is a room: go to /anything and it is there. Open this page in a second browser to have company."
 )
 
+// Options change how a Chat works. The zero Options are the defaults.
+type Options struct {
+	// Presence connects it to the chats of other processes on the same store, so that all see who is in a room. Nil:
+	// it sees its own people.
+	Presence presence.Transport
+	// Secret signs the pages; those processes have the same. See [live.Options].
+	Secret []byte
+	Logger *slog.Logger // nil means [slog.Default]
+}
+
 // Open returns a chat on a store, with a lobby in it. It shows what is in the store once Run runs and [Chat.Ready] has
-// returned. The store stays the caller's to close. A nil logger is [slog.Default].
-func Open(ctx context.Context, store *eventstore.Store, log *slog.Logger) (*Chat, error) {
+// returned. Other processes may have a chat on the same store, if it lets them. The store stays the caller's to close.
+func Open(ctx context.Context, store *eventstore.Store, opt *Options) (_ *Chat, err error) {
+	var o Options
+	if opt != nil {
+		o = *opt
+	}
+	log := o.Logger
 	if log == nil {
 		log = slog.Default()
 	}
+	// What wakes the pages need not leave the process: each follows the store itself.
 	c := &Chat{store: store, bus: pubsub.Local()}
-	var err error
 	c.app, err = levada.New(store, levada.Config{
 		Aggregates:  []aggregate.Opener{room.Type, person.Type},
 		Projections: []projection.Runner{c.projection()},
@@ -65,10 +80,15 @@ func Open(ctx context.Context, store *eventstore.Store, log *slog.Logger) (*Chat
 	if err != nil {
 		return nil, err
 	}
-	if c.presence, err = presence.New(&presence.Options{Logger: log}); err != nil {
+	if c.presence, err = presence.New(&presence.Options{Transport: o.Presence, Logger: log}); err != nil {
 		return nil, err
 	}
-	if c.site, err = live.NewSite(&live.Options{Layout: layout, Logger: log, Explain: refusal}); err != nil {
+	defer func() {
+		if err != nil {
+			_ = c.presence.Close()
+		}
+	}()
+	if c.site, err = live.NewSite(&live.Options{Layout: layout, Secret: o.Secret, Logger: log, Explain: refusal}); err != nil {
 		return nil, err
 	}
 	live.Handle(c.site, "/{$}", c.homeView())

@@ -22,7 +22,7 @@ import (
 // start runs a chat on a store until the returned func is called, or the test ends.
 func start(t testing.TB, store *eventstore.Store) (*Chat, func()) {
 	t.Helper()
-	c, err := Open(t.Context(), store, slog.New(slog.NewTextHandler(logged{t}, nil)))
+	c, err := Open(t.Context(), store, &Options{Logger: slog.New(slog.NewTextHandler(logged{t}, nil))})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

@@ -14,10 +14,10 @@ import (
 	"github.com/levada-go/levada/aggregate"
 	"github.com/levada-go/levada/command"
 	"github.com/levada-go/levada/eventstore"
-	"github.com/levada-go/levada/eventstore/memstore"
 	"github.com/levada-go/levada/eventstore/sqlitestore"
 	"github.com/levada-go/levada/examples/exchange/book"
 	"github.com/levada-go/levada/examples/exchange/orderbook"
+	"github.com/levada-go/levada/internal/storeurl"
 )
 
 // symbol is the market whose book a run is about: there is one.
@@ -25,8 +25,8 @@ const symbol = "match"
 
 var stream = eventstore.Stream(orderbook.Books.Name, symbol)
 
-// maxEvent bounds the event of one command, in bytes. One order can take a whole
-// side of a book.
+// maxEvent bounds the event of one command, in bytes, where the store is a file; others
+// have bounds of their own. One order can take a whole side of a book.
 const maxEvent = 32 << 20
 
 // A durable is the engine that has every command stored as an event. One
@@ -75,7 +75,7 @@ func openDurable(r *run) (_ *durable, err error) {
 	if file {
 		d.store, err = sqlitestore.Open(path, &sqlitestore.Options{EventBytes: maxEvent, Store: options})
 	} else {
-		d.store = memstore.Open(&memstore.Options{Store: options})
+		d.store, err = storeurl.Open(d.ctx, r.store, &options)
 	}
 	if err != nil {
 		return nil, err
@@ -97,7 +97,7 @@ func openDurable(r *run) (_ *durable, err error) {
 	case err != nil:
 		return nil, err
 	case head > 0 && d.commands == 0:
-		return nil, fmt.Errorf("the store in %s holds something else", path)
+		return nil, fmt.Errorf("the store in %s holds something else", strings.TrimPrefix(storeurl.Describe(r.store), "sqlite:"))
 	case head > 0 && !r.resume:
 		return nil, errNotEmpty
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/levada-go/levada/examples/exchange/book"
+	"github.com/levada-go/levada/internal/storeurl"
 )
 
 // The exit status of Main.
@@ -30,9 +31,9 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	fs.SetOutput(stderr)
 	fs.Usage = func() { usage(fs) }
 	stp := fs.String("stp", "none", "`mode` of self-trade prevention: none, cancel_newest, cancel_oldest, cancel_both or decrement")
-	fs.StringVar(&c.store, "store", "none", "`store` that keeps the events: none, memory: or sqlite:FILE")
+	fs.StringVar(&c.store, "store", "none", "`store` that keeps the events: none, "+strings.Join(storeurl.Forms(), ", "))
 	fs.IntVar(&c.inflight, "inflight", 1024, "`commands` under way at a time with a store")
-	fs.BoolVar(&c.resume, "resume", false, "continue the interrupted run whose events are in the store; needs the same input")
+	fs.BoolVar(&c.resume, "resume", false, "continue the interrupted run whose events are in the store; needs the same input.\nWhat was written before is written again, but for sqlite:FILE, beside which a file tells")
 	fs.BoolVar(&c.summary, "summary", false, "print one object with totals instead of the lines")
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -108,16 +109,15 @@ type config struct {
 }
 
 func (c *config) check() error {
-	kind, path, colon := strings.Cut(c.store, ":")
 	switch {
 	case c.inflight < 1:
 		return fmt.Errorf("-inflight %d is less than 1", c.inflight)
 	case c.inflight > maxInflight:
 		return fmt.Errorf("-inflight %d is more than %d", c.inflight, maxInflight)
-	case c.store != "none" && (kind != "memory" || !colon || path != "") && (kind != "sqlite" || path == ""):
-		return fmt.Errorf("-store %q is none of none, memory: and sqlite:FILE", c.store)
-	case c.resume && kind != "sqlite":
-		return fmt.Errorf("-resume needs -store sqlite:FILE, for %s keeps nothing", c.store)
+	case c.store != "none" && storeurl.Check(c.store) != nil:
+		return fmt.Errorf("-store %q is none of none, %s", storeurl.Describe(c.store), strings.Join(storeurl.Forms(), ", "))
+	case c.resume && (c.store == "none" || c.store == "memory:"):
+		return fmt.Errorf("-resume needs -store sqlite:FILE or another that lasts, for %s keeps nothing", c.store)
 	}
 	return nil
 }

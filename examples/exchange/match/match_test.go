@@ -297,7 +297,7 @@ func TestUnusableFlagsAndFilesAreRefused(t *testing.T) {
 	}{
 		"unknown flag":             {[]string{"-x"}, "flag provided but not defined"},
 		"unknown mode":             {[]string{"-stp", "x"}, `-stp "x" is not a mode`},
-		"unknown store":            {[]string{"-store", "postgres://x"}, `-store "postgres://x" is none of`},
+		"unknown store":            {[]string{"-store", "mysql://x"}, `-store "mysql://x" is none of`},
 		"store without colon":      {[]string{"-store", "memory"}, `is none of`},
 		"memory with a file":       {[]string{"-store", "memory:x"}, `is none of`},
 		"no database":              {[]string{"-store", "sqlite:"}, `is none of`},

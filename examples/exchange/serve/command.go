@@ -19,9 +19,8 @@ import (
 	"time"
 
 	"github.com/levada-go/levada/eventstore"
-	"github.com/levada-go/levada/eventstore/memstore"
-	"github.com/levada-go/levada/eventstore/sqlitestore"
 	"github.com/levada-go/levada/examples/exchange/orderbook"
+	"github.com/levada-go/levada/examples/internal/program"
 )
 
 // The exit status of Main.
@@ -56,7 +55,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 type config struct {
 	addr  string
-	store string // "sqlite:FILE" or "memory:"
+	place *program.Place
 	hosts []string
 	demo  bool
 	seed  uint64
@@ -70,7 +69,7 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	fs.Usage = func() { usage(fs) }
 	fs.StringVar(&c.addr, "addr", "localhost:8080", "`host:port` to listen on; port 0 picks a free one")
 	file := fs.String("db", "", "`file` that keeps the events; it is made, with its folder, if it is not there\n(default "+shown(defaultFile())+")")
-	fs.StringVar(&c.store, "store", "", "`store` that keeps the events: sqlite:FILE, or memory: to forget them at the end")
+	store := fs.String("store", "", program.StoreHelp()+".\nsqlite:FILE is the same as -db FILE, memory: forgets them at the end")
 	hosts := fs.String("host", "", "`names`, separated by commas, that browsers may call this server by, beside that of -addr;\nneeded behind a proxy. On an address that is not of this machine alone any name is served\nunless some are given")
 	fs.BoolVar(&c.demo, "demo", true, "let bots trade; -demo=0 leaves the market to people")
 	fs.Uint64Var(&c.seed, "seed", 0, "`number` that the bots' dice start from; 0 is another one each time")
@@ -92,20 +91,8 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	if err != nil {
 		return wrong("-addr %q is not host:port, such as localhost:8080", c.addr)
 	}
-	switch {
-	case *file != "" && c.store != "":
-		return wrong("-db and -store say the same thing; give one of them")
-	case *file != "":
-		c.store = "sqlite:" + *file
-	case c.store == "":
-		path, err := defaultFile()
-		if err != nil {
-			return wrong("there is no folder for data of this user (%v); say where with -db", err)
-		}
-		c.store = "sqlite:" + path
-	}
-	if kind, path, _ := strings.Cut(c.store, ":"); !(kind == "sqlite" && path != "" || c.store == "memory:") {
-		return wrong("-store %q is neither sqlite:FILE nor memory:", c.store)
+	if c.place, err = program.ParsePlace(*file, *store, defaultFile); err != nil {
+		return wrong("%w", err)
 	}
 	for name := range strings.SplitSeq(*hosts, ",") {
 		if name = strings.ToLower(strings.TrimSpace(name)); name != "" {
@@ -135,7 +122,8 @@ func usage(fs *flag.FlagSet) {
 
 serve, which is what happens without a command, runs an exchange with a live page
 and a public market data API. Every order and what became of it is an event in one
-file; start it again and charts, books and open orders are as they were.
+store; start it again and charts, books and open orders are as they were. Several may
+run on one store, if it is not a file; one of them lets the bots trade.
 match runs a file of orders through the order book; see exchange match -h.
 
 Flags of serve:
@@ -180,34 +168,14 @@ func shown(path string, err error) string {
 // storeOptions has the codec that writes the books' events faster.
 var storeOptions = eventstore.Options{Codecs: []eventstore.Codec{orderbook.Codec}}
 
-// open opens the store and says where it is.
-func (c *config) open(stdout io.Writer) (*eventstore.Store, error) {
-	kind, path, _ := strings.Cut(c.store, ":")
-	if kind == "memory" {
-		fmt.Fprintln(stdout, "Events are kept in memory and forgotten at the end.")
-		return memstore.Open(&memstore.Options{Store: storeOptions}), nil
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("cannot make the folder of %s: %w; choose another file with -db", path, err)
-	}
-	store, err := sqlitestore.Open(path, &sqlitestore.Options{Store: storeOptions})
-	if errors.Is(err, sqlitestore.ErrLocked) {
-		return nil, fmt.Errorf("another exchange is running on %s (%w); stop it, or choose another file with -db", path, err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot open %s: %w", path, err)
-	}
-	fmt.Fprintf(stdout, "Events are kept in %s\n", path)
-	return store, nil
-}
-
 // run serves until ctx ends.
 func (c *config) run(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	store, err := c.open(stdout)
+	store, err := c.place.Open(ctx, "exchange", &storeOptions)
 	if err != nil {
 		return err
 	}
+	fmt.Fprintf(stdout, "Events are kept in %s.\n", c.place)
 	defer func() {
 		// What was being written is finished, whatever ended the run.
 		closing, cancel := context.WithTimeout(context.Background(), drain)
@@ -270,7 +238,14 @@ func (c *config) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		}
 	})
 	if c.demo {
-		running.Go(func() { newBots(x, c.seed, log).run(ctx, func() bool { return server.Watched() > 0 }) })
+		running.Go(func() {
+			err := inTurn(ctx, store, "exchange-bots", turnTime, func(ctx context.Context) {
+				newBots(x, c.seed, log).run(ctx, func() bool { return server.Watched() > 0 })
+			})
+			if err != nil {
+				log.Warn("exchange: no bots", "err", err)
+			}
+		})
 	}
 	fmt.Fprintf(stdout, "The exchange is open at %s\nCtrl-C closes it.\n", pageURL(c.addr, l.Addr()))
 

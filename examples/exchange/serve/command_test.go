@@ -50,9 +50,9 @@ func TestWrongFlagsAreExplained(t *testing.T) {
 		{"not host:port", []string{"-addr", "8080"}},
 		{"not host:port", []string{"-addr", "localhost:http-but-not-really"}},
 		{"not host:port", []string{"-addr", "localhost:99999"}},
-		{"neither", []string{"-store", "postgres://localhost/x"}},
-		{"neither", []string{"-store", "sqlite:"}},
-		{"neither", []string{"-store", "memory:x"}},
+		{"not one of memory:, sqlite:FILE", []string{"-store", "mysql://localhost/x"}},
+		{"not one of", []string{"-store", "sqlite:"}},
+		{"not one of", []string{"-store", "memory:x"}},
 		{"give one of them", []string{"-store", "memory:", "-db", "x"}},
 	} {
 		status, out, errs := runMain(context.Background(), c.args...)
@@ -134,7 +134,7 @@ func TestTheExchangeOpensClosesAndOpensAgain(t *testing.T) {
 	// A second one on the same file, or the same port, is told why not.
 	status, _, errs := runMain(context.Background(), "-addr", "localhost:0", "-db", file)
 	require.Equal(t, 1, status)
-	require.Contains(t, errs, "another exchange is running on "+file)
+	require.Contains(t, errs, "another exchange uses "+file)
 	_, port, err := net.SplitHostPort(strings.TrimSuffix(strings.TrimPrefix(first.url, "http://"), "/"))
 	require.NoError(t, err)
 	status, _, errs = runMain(context.Background(), "-addr", "localhost:"+port, "-store", "memory:")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,7 @@ type Exchange struct {
 
 	markets kept
 	lastID  atomic.Uint64
+	node    uint8 // tells ids of this process from others'
 }
 
 // Bounds of live orders, so that nobody can fill memory and everybody's snapshots.
@@ -46,7 +48,7 @@ const (
 // Open returns the exchange for the given markets on a store, whose events it
 // registers.
 func Open(store *eventstore.Store, symbols []Symbol, log *slog.Logger) (*Exchange, error) {
-	x := &Exchange{store: store, symbols: symbols, bySym: map[string]*Symbol{}, frames: map[string]*frames{}}
+	x := &Exchange{store: store, symbols: symbols, bySym: map[string]*Symbol{}, frames: map[string]*frames{}, node: uint8(rand.Uint32())}
 	for i := range symbols {
 		x.bySym[symbols[i].Name] = &symbols[i]
 		x.frames[symbols[i].Name] = &frames{}
@@ -276,11 +278,13 @@ func (s *Symbol) outcome(d *decision) outcome {
 
 // newID returns an id that no order has: later ones are greater, also after a
 // restart, as long as the clock does not go back by more than the exchange was closed for.
+// The last byte is that of the process, which is chance: should two that serve one store have the same,
+// and make an id in the same microsecond, the book refuses the later order.
 func (x *Exchange) newID() uint64 {
-	now := uint64(time.Now().UnixMicro()) << 8
+	now := uint64(time.Now().UnixMicro())<<8 | uint64(x.node)
 	for {
 		last := x.lastID.Load()
-		id := max(now, last+1)
+		id := max(now, last+1<<8)
 		if x.lastID.CompareAndSwap(last, id) {
 			return id
 		}

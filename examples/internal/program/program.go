@@ -1,9 +1,9 @@
-// Package program is what the commands of the examples have in common: flags, the store that they name, an address to open in a
-// browser, and a clean end with Ctrl-C.
+// Package program is what the commands of the examples have in common: flags, the store that they name, the network of those
+// that run on one store, an address to open in a browser, and a clean end with Ctrl-C.
 //
-//	main ──► Program.Main ──► flags ──► listener, store ──► Start ──► App: Run, Ready, Handler
-//	                                                                   │
-//	                           Ctrl-C ──► Shutdown of pages, requests, ┘ then Run, then the store
+//	main ──► Program.Main ──► flags ──► listener, store, network ──► Start ──► App: Run, Ready, Handler
+//	                                                                            │
+//	                                    Ctrl-C ──► Shutdown of pages, requests, ┘ then Run, then the store
 package program
 
 import (
@@ -27,7 +27,8 @@ type Program struct {
 	About string // the first lines of what -h prints
 	Addr  string // where it listens without -addr
 	Keeps string // what the file keeps, for -h: "all that was ever said"
-	Start func(ctx context.Context, store *eventstore.Store) (*App, error)
+	// Start returns the app on a store, which other processes may use at the same time, unless it is exclusive.
+	Start func(ctx context.Context, store *eventstore.Store, net *Network) (*App, error)
 }
 
 // App is what a command serves.
@@ -73,12 +74,16 @@ func (p *Program) serve(ctx context.Context, o *options, out io.Writer) (err err
 		return fmt.Errorf("cannot listen: %w; -addr takes another address", err)
 	}
 	defer l.Close()
-	store, err := o.open(p.Name)
+	store, err := o.place.Open(ctx, p.Name, nil)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	app, err := p.Start(ctx, store)
+	net, err := network(p.Name, store)
+	if err != nil {
+		return err
+	}
+	app, err := p.Start(ctx, store, net)
 	if err != nil {
 		return err
 	}
@@ -106,7 +111,7 @@ func (p *Program) serve(ctx context.Context, o *options, out io.Writer) (err err
 	server := &http.Server{Handler: app.Handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(l) }()
-	fmt.Fprintf(out, "%s\nIt is kept in %s. Ctrl-C ends it.\n", address(l), o.place())
+	fmt.Fprintf(out, "%s\nIt is kept in %s. Ctrl-C ends it.\n", address(l), o.place)
 	select {
 	case err = <-failed:
 	case <-ctx.Done():

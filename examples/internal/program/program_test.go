@@ -36,7 +36,7 @@ func (a *app) note(what string) {
 func (a *app) program() *Program {
 	return &Program{
 		Name: "test", About: "Test tests.", Addr: "localhost:8099", Keeps: "all",
-		Start: func(_ context.Context, s *eventstore.Store) (*App, error) {
+		Start: func(_ context.Context, s *eventstore.Store, _ *Network) (*App, error) {
 			return &App{
 				Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "here") }),
 				Run: func(ctx context.Context) error {
@@ -74,8 +74,9 @@ func TestTheCommandLine(t *testing.T) {
 		"-help":                        {0, "keeps all; by default levada/test.db"},
 		"lobby":                        {2, `unexpected argument "lobby"`},
 		"-unheard":                     {2, "Run test -h for help"},
-		"-store nowhere":               {2, `-store "nowhere" is neither memory: nor sqlite:FILE`},
-		"-store sqlite:":               {2, "is neither"},
+		"-store nowhere":               {2, `-store "nowhere" is not one of memory:, sqlite:FILE`},
+		"-store sqlite:":               {2, "is not one of"},
+		"-store mysql://a:hush@b/c":    {2, `-store "mysql://a:***@b/c" is not`},
 		"-store memory: -db x":         {2, "-db and -store say the same"},
 		"-addr nowhere":                {2, `-addr "nowhere" is not HOST:PORT, such as localhost:8099`},
 		"-store memory: -addr BUSY":    {1, "is in use; -addr takes another address"},
@@ -150,8 +151,8 @@ func TestACommandThatIsToldToEndBeforeItIsReadyEndsWell(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	p := (&app{}).program()
 	start := p.Start
-	p.Start = func(ctx context.Context, s *eventstore.Store) (*App, error) {
-		a, err := start(ctx, s)
+	p.Start = func(ctx context.Context, s *eventstore.Store, n *Network) (*App, error) {
+		a, err := start(ctx, s, n)
 		a.Ready = func(ctx context.Context) error {
 			cancel()
 			<-ctx.Done()
