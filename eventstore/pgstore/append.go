@@ -393,15 +393,27 @@ func (s *store) AppendWith(ctx context.Context, as []driver.Append, fn func(tx a
 	}
 	err := s.inline(ctx, whole, as, results, fn)
 	if err != nil {
-		for _, i := range whole.appends {
-			if results[i].Err == nil {
-				results[i] = driver.Result{Err: err}
-			}
-		}
+		undo(as, results, err)
 		return results
 	}
 	s.watch.appended()
 	return results
+}
+
+// undo gives the error of a commit to the appends that were part of it, and to those
+// that conflicted with one of these: they were judged by what may not be there.
+func undo(as []driver.Append, results []driver.Result, err error) {
+	wrote := map[string]bool{}
+	for i := range results {
+		var conflict *driver.ConflictError
+		switch {
+		case results[i].Err == nil:
+			wrote[as[i].Stream] = true
+			results[i] = driver.Result{Err: err}
+		case wrote[as[i].Stream] && errors.As(results[i].Err, &conflict):
+			results[i].Err = err
+		}
+	}
 }
 
 // inline runs the appends of a batch one by one in a transaction. An error concerns
