@@ -55,8 +55,7 @@ func TestWhatIsKeptOfAnInstanceThatEndedIsAStub(t *testing.T) {
 		require.Equal(t, []string{"handled", "handled", "ended"}, l.history("1"))
 		l.pass(day - 3*time.Minute)
 		require.Len(t, l.history("1"), 3, "not before its time")
-		time.Sleep(time.Hour)
-		synctest.Wait()
+		l.pass(time.Minute)
 		require.Equal(t, []string{"trimmed"}, l.history("1"))
 		in := l.read("1")
 		require.Equal(t, process.Ended, in.Status)
@@ -122,6 +121,7 @@ func TestWhatIsNotOverIsNotTrimmed(t *testing.T) {
 		l.happen(Began{"cancelled", []string{"y"}}, Went{"cancelled", "z"})
 		_, err := process.CancelStuck(t.Context(), l.store, "job", "cancelled")
 		require.NoError(t, err)
+		synctest.Wait()
 		l.pass(3 * day)
 		require.Equal(t, []string{"handled", "ended", "handled"}, l.history("again"))
 		require.Equal(t, []string{"parked", "waiting"}, l.history("stuck"))
@@ -136,6 +136,24 @@ func TestWhatIsNotOverIsNotTrimmed(t *testing.T) {
 		require.Equal(t, []string{"trimmed"}, l.history("stuck"))
 		require.Equal(t, []string{"trimmed"}, l.history("again"))
 		require.Equal(t, []string{"x", "end"}, w.did()[len(w.did())-3:][:2])
+	})
+}
+
+func TestANodeThatGoesOnTrimsFromTimeToTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		typ := jobs()
+		typ.KeepEnded = time.Minute
+		l := job(t, typ, &world{})
+		for range 3 {
+			l.happen(Began{"1", nil}, Ended{"1"})
+			time.Sleep(59 * time.Second)
+			synctest.Wait()
+			require.Equal(t, "ended", l.history("1")[len(l.history("1"))-1])
+			time.Sleep(16 * time.Second)
+			synctest.Wait()
+			require.Equal(t, []string{"trimmed"}, l.history("1"))
+		}
 	})
 }
 
@@ -197,17 +215,28 @@ func TestAnInstanceWithEventsThatWaitIsNotTrimmed(t *testing.T) {
 	})
 }
 
+// soon is a process whose Began sets timers of a second.
+func soon() *process.Type[Job] {
+	typ := keeping()
+	typ.Routes[0] = process.Start(func(e Began) string { return e.ID }, func(j *Job, e Began) (cmds []command.Command) {
+		for _, what := range e.Do {
+			cmds = append(cmds, process.After(time.Second, Do{e.ID, what}))
+		}
+		return cmds
+	})
+	return typ
+}
+
 func TestTheInboxIsCutOffOnceItIsDealtWith(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{}
-		typ := planning()
-		typ.KeepEnded = day
+		typ := soon()
 		l := job(t, typ, w)
 		for _, id := range []string{"1", "2", "3"} {
 			l.happen(Began{id, []string{"a", "b", "c"}})
 		}
-		time.Sleep(2 * time.Hour)
+		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		require.EqualValues(t, 9, l.stream("$process-job").Version, "a timer each")
 		require.NoError(t, l.stop())
@@ -216,13 +245,13 @@ func TestTheInboxIsCutOffOnceItIsDealtWith(t *testing.T) {
 		time.Sleep(3 * day)
 		require.EqualValues(t, 1, l.stream("$process-job").First)
 		l.run()
-		time.Sleep(2 * time.Hour)
+		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		info := l.stream("$process-job")
 		require.EqualValues(t, 10, info.Version)
 		require.EqualValues(t, 10, info.First)
 		require.NoError(t, l.group.Reset(t.Context(), "job"))
-		time.Sleep(time.Hour)
+		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.Len(t, w.asked, 9)
 	})
@@ -233,12 +262,10 @@ func TestTheInboxIsNotCutOffBeforeItIsDealtWith(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{}
-		typ := planning()
-		typ.KeepEnded = day
-		typ.Timeout = -1
+		typ := soon()
 		l := job(t, typ, w)
 		l.happen(Began{"1", []string{"a"}})
-		time.Sleep(2 * time.Hour)
+		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		require.NoError(t, l.store.PauseConsumer(t.Context(), "process.job"))
 		for range 3 {
@@ -250,8 +277,8 @@ func TestTheInboxIsNotCutOffBeforeItIsDealtWith(t *testing.T) {
 		require.EqualValues(t, 4, info.Version)
 		require.LessOrEqual(t, info.First, eventstore.Version(2))
 		require.NoError(t, l.store.ResumeConsumer(t.Context(), "process.job"))
-		time.Sleep(2 * time.Hour)
 		synctest.Wait()
+		l.pass(time.Second)
 		require.EqualValues(t, 4, l.stream("$process-job").First)
 	})
 }
