@@ -50,6 +50,7 @@ type guard struct {
 	log      *slog.Logger
 	patience time.Duration // of one call, through all its attempts
 	attempt  time.Duration // of one attempt
+	grace    time.Duration // for calls under way when the store is closed
 
 	life    context.Context // of every call: ended when Close has waited long enough
 	end     context.CancelFunc
@@ -81,7 +82,7 @@ type search struct {
 const (
 	defaultPatience = 20 * time.Second
 	defaultAttempt  = 10 * time.Second
-	closeGrace      = 5 * time.Second // for calls under way when the store is closed
+	closeGrace      = 5 * time.Second
 	minRetry        = 5 * time.Millisecond
 	maxRetry        = 500 * time.Millisecond
 	maxMessage      = 64 << 20 // that a server may send: events of later servers can have 16 MiB and more
@@ -92,7 +93,7 @@ func newGuard(conf *esdb.Configuration, patience time.Duration, log *slog.Logger
 		return nil, err
 	}
 	transport := insecure.NewCredentials()
-	g := &guard{conf: conf, log: log, patience: patience, attempt: defaultAttempt, closing: make(chan struct{})}
+	g := &guard{conf: conf, log: log, patience: patience, attempt: defaultAttempt, grace: closeGrace, closing: make(chan struct{})}
 	if !conf.DisableTLS {
 		c := &tls.Config{InsecureSkipVerify: conf.SkipCertificateVerification, RootCAs: conf.RootCAs, MinVersion: tls.VersionTLS12}
 		if conf.UserCertFile != "" {
@@ -169,7 +170,7 @@ func (g *guard) close() {
 		close(g.closing)
 	}
 	g.mu.Unlock()
-	timer := time.AfterFunc(closeGrace, g.end)
+	timer := time.AfterFunc(g.grace, g.end)
 	g.under.Wait()
 	timer.Stop()
 	g.end()

@@ -165,14 +165,14 @@ func TestTheStoreGoesOnAfterTheServerWasDown(t *testing.T) {
 	_, err := d.Head(ctx)
 	require.NoError(t, err)
 	server.Stop()
-	for range 3 { // the first notices, the second searches, the third finds it dead
-		require.Error(t, read())
-	}
+	var dead *esdb.Error
+	require.Eventually(t, func() bool { // it notices, it searches, and it is dead
+		return errors.As(read(), &dead) && dead.Code() == esdb.ErrorCodeConnectionClosed
+	}, 30*time.Second, time.Millisecond)
 	_, err = d.Head(ctx)
 	require.Error(t, err)
 	require.Equal(t, codes.Unavailable, status.Code(err), "the reason is told: %v", err)
 	require.NoError(t, server.Start(server.Addr()))
-	var dead *esdb.Error
 	require.ErrorAs(t, read(), &dead, "the bare client recovers now")
 	require.Equal(t, esdb.ErrorCodeConnectionClosed, dead.Code())
 	_, err = d.Head(ctx)
