@@ -63,7 +63,7 @@ func (s *store) appendBatch(ctx context.Context, as []driver.Append) []driver.Re
 	var out outcome
 	err := s.write(ctx, func(c *pgconn.PgConn) error { return query(ctx, c, st, out.read) })
 	b.settle(&out, results, err)
-	if err == nil && len(out.positions) > 0 {
+	if err == nil && out.first > 0 {
 		s.watch.appended()
 	}
 	return results
@@ -319,9 +319,10 @@ func (n *numbered) sort() []int32 {
 
 // An outcome is what the function append returns.
 type outcome struct {
-	before, actual, positions []int64
-	time                      time.Time
-	conflict                  int64 // of append_if
+	before, actual []int64
+	first          uint64
+	time           time.Time
+	conflict       int64 // of append_if
 }
 
 func (o *outcome) read(row [][]byte) (err error) {
@@ -331,9 +332,7 @@ func (o *outcome) read(row [][]byte) (err error) {
 	if o.actual, err = readInts(row[1]); err != nil {
 		return err
 	}
-	if o.positions, err = readInts(row[2]); err != nil {
-		return err
-	}
+	o.first = uint64(readInt(row[2]))
 	o.time = readTime(row[3])
 	if len(row) > 4 {
 		o.conflict = readInt(row[4])
@@ -346,9 +345,9 @@ func (b *batch) settle(o *outcome, results []driver.Result, err error) {
 	if err == nil && (len(o.before) != len(b.appends) || len(o.actual) != len(b.appends)) {
 		err = fmt.Errorf("%w: %w", driver.ErrOutcomeUnknown, errWire)
 	}
-	rest := make([]uint64, len(o.positions))
-	for i, p := range o.positions {
-		rest[i] = uint64(p)
+	positions := make([]uint64, len(b.events))
+	for i := range positions {
+		positions[i] = o.first + uint64(i)
 	}
 	for i, number := range b.appends {
 		r, n := &results[number], b.counts[i]
@@ -359,12 +358,10 @@ func (b *batch) settle(o *outcome, results []driver.Result, err error) {
 			r.Err = driver.ErrStreamDeleted
 		case o.before[i] == -1:
 			r.Err = &driver.ConflictError{Actual: uint64(o.actual[i])}
-		case len(rest) < n:
-			r.Err = fmt.Errorf("%w: %w", driver.ErrOutcomeUnknown, errWire)
 		default:
 			r.Version, r.Time = uint64(o.before[i])+uint64(n), o.time
 			if n > 0 {
-				r.Positions, rest = rest[:n:n], rest[n:]
+				r.Positions, positions = positions[:n:n], positions[n:]
 				r.Last = r.Positions[n-1]
 			}
 		}

@@ -176,10 +176,10 @@ func (s *store) readToHead(ctx context.Context, from uint64, limit int, selects 
 	var head uint64
 	var list []driver.Recorded
 	// The page sees all of what is at or below the head, which is asked for before.
-	err := s.together(ctx, []*statement{newStatement(s.sql.head), p.statement()}, func(i int, row [][]byte) error {
+	err := s.together(ctx, []*statement{s.askHead(), p.statement()}, func(i int, row [][]byte) error {
 		switch {
 		case i == 0:
-			head = uint64(readInt(row[0]))
+			head = s.watch.readHead(row)
 			return nil
 		case uint64(readInt(row[0])) > head:
 			return nil
@@ -191,7 +191,6 @@ func (s *store) readToHead(ctx context.Context, from uint64, limit int, selects 
 	if err != nil {
 		return nil, from, err
 	}
-	s.watch.moved(head)
 	scanned := min(head, p.end)
 	if len(list) >= limit {
 		scanned = list[len(list)-1].Position

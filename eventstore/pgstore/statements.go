@@ -41,9 +41,9 @@ func statementsFor(n *names) statements {
 			WHERE s.name = $1 ORDER BY e.version ` + order)
 	}
 	return statements{
-		head:     n.expand(`SELECT @schema@.head()`),
-		append:   n.expand(`SELECT before, actual, positions, recorded FROM @schema@.append(` + placeholders(1, batchParameters) + `)`),
-		appendIf: n.expand(`SELECT before, actual, positions, recorded, conflict FROM @schema@.append_if(` + placeholders(1, 3+batchParameters) + `)`),
+		head:     n.expand(`SELECT horizon, last FROM @schema@.head($1)`),
+		append:   n.expand(`SELECT before, actual, first, recorded FROM @schema@.append(` + placeholders(1, batchParameters) + `)`),
+		appendIf: n.expand(`SELECT before, actual, first, recorded, conflict FROM @schema@.append_if(` + placeholders(1, 3+batchParameters) + `)`),
 
 		lock: n.expand(`SELECT @schema@.lock_types($1)::text, @schema@.lock_tags($2, false), @schema@.lock_streams($3)::text`),
 

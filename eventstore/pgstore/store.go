@@ -102,12 +102,15 @@ func (s *store) Head(ctx context.Context) (uint64, error) {
 }
 
 func (s *store) head(ctx context.Context) (head uint64, err error) {
-	err = s.run(ctx, newStatement(s.sql.head), func(row [][]byte) error {
-		head = uint64(readInt(row[0]))
+	err = s.run(ctx, s.askHead(), func(row [][]byte) error {
+		head = s.watch.readHead(row)
 		return nil
 	})
 	return head, err
 }
+
+// askHead is the statement whose result watcher.readHead reads.
+func (s *store) askHead() *statement { return newStatement(s.sql.head).position(s.watch.settled()) }
 
 // run runs a statement, as a transaction of its own, and calls row for each row of
 // the result, whose bytes are good until row returns.

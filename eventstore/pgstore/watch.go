@@ -31,6 +31,7 @@ type watcher struct {
 
 	mu        sync.Mutex
 	head      uint64
+	horizon   uint64        // nothing is in flight at or below it
 	grown     chan struct{} // closed when the head moves
 	waiters   int
 	looking   bool          // a goroutine looks
@@ -144,6 +145,7 @@ func (w *watcher) wake(quick bool) {
 // look follows the head for as long as somebody waits.
 func (w *watcher) look() {
 	interval := minPoll
+	var seen uint64
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -161,11 +163,14 @@ func (w *watcher) look() {
 		head, err := w.s.head(ctx)
 		cancel()
 		// Who waits will read, and be told of an error then.
-		if err == nil && w.moved(head) {
+		switch {
+		case err != nil:
+		case head > seen:
 			interval = minPoll
-		} else if err == nil {
+		default:
 			w.fell(head)
 		}
+		seen = max(seen, head)
 		timer.Reset(interval)
 		select {
 		case <-w.poke:
@@ -174,19 +179,6 @@ func (w *watcher) look() {
 		case <-w.ctx.Done():
 		}
 	}
-}
-
-// moved tells everybody where the head is, and reports whether that is news.
-func (w *watcher) moved(head uint64) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if head <= w.head {
-		return false
-	}
-	w.head = head
-	close(w.grown)
-	w.grown = make(chan struct{})
-	return true
 }
 
 // known returns the greatest head that was seen, 0 if it may not be there any more.
@@ -201,7 +193,28 @@ func (w *watcher) known() uint64 {
 func (w *watcher) forget() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.head = 0
+	w.head, w.horizon = 0, 0
+}
+
+// settled returns the greatest horizon that was seen.
+func (w *watcher) settled() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.horizon
+}
+
+// readHead decodes the horizon and the head, tells who waits, and returns the head.
+func (w *watcher) readHead(row [][]byte) uint64 {
+	horizon, head := uint64(readInt(row[0])), uint64(readInt(row[1]))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.horizon = max(w.horizon, horizon)
+	if head > w.head {
+		w.head = head
+		close(w.grown)
+		w.grown = make(chan struct{})
+	}
+	return head
 }
 
 // fell is told where the head is if that is no news. It is below where it was if the

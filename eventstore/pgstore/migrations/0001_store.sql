@@ -36,7 +36,7 @@ CREATE TABLE @schema@.events (
 CREATE INDEX events_by_category ON @schema@.events (category, position);
 CREATE INDEX events_by_type ON @schema@.events (type, position);
 
--- Where positions come from: take and horizon, and nothing else, use it.
+-- Where positions come from: take and head, and nothing else, use it.
 CREATE SEQUENCE @schema@.positions AS bigint MINVALUE 0 START 0 CACHE 1 NO CYCLE;
 SELECT setval(@positions@, 0, true);
 
@@ -100,23 +100,40 @@ BEGIN
 END $fn$;
 
 -- take registers the caller's transaction as in flight above the last position
--- given out, and gives it n positions, all above that. The registration is a
--- shared advisory lock, which ends with the transaction, after what it wrote can be
--- seen.
-CREATE FUNCTION @schema@.take(n bigint) RETURNS bigint[] LANGUAGE plpgsql AS $fn$
+-- given out, and gives it n positions, which follow on each other, from first on,
+-- and the time of its events. The registration is a shared advisory lock, which
+-- ends with the transaction, after what it wrote can be seen.
+--
+-- Positions and time are taken together, so that times are in the order of
+-- positions. The lock for that is held for the moment only: it belongs to a
+-- subtransaction, whose end lets it go, and what a sequence has given stays given.
+CREATE FUNCTION @schema@.take(n bigint, OUT first bigint, OUT recorded timestamptz) LANGUAGE plpgsql AS $fn$
 DECLARE
-    low bigint;
+    low    bigint;
+    latest timestamptz;  -- whatever the clock says, time does not go back
 BEGIN
     SELECT last_value INTO low FROM @schema@.positions;
     PERFORM pg_advisory_xact_lock_shared(@schema@.low32(@positions@::regclass::oid::bigint), @schema@.low32(low));
-    RETURN ARRAY(SELECT nextval(@positions@) FROM generate_series(1, n));
+    SELECT e.time INTO latest FROM @schema@.events e ORDER BY e.position DESC LIMIT 1;
+    BEGIN
+        PERFORM pg_advisory_xact_lock(@schema@.low32(@events@::regclass::oid::bigint), 0);
+        SELECT last_value + 1, clock_timestamp() INTO first, recorded FROM @schema@.positions;
+        PERFORM setval(@positions@, first + n - 1, true);
+        RAISE EXCEPTION USING ERRCODE = 'LV000';
+    EXCEPTION WHEN SQLSTATE 'LV000' THEN
+        NULL;
+    END;
+    recorded := greatest(recorded, latest);
 END $fn$;
 
--- horizon returns a position at and below which nothing is in flight: whoever
--- takes a snapshot later sees all of it that there will ever be. What is not
--- registered when the locks are read has either ended, or will be given positions
--- above the one that was read before.
-CREATE FUNCTION @schema@.horizon() RETURNS bigint LANGUAGE plpgsql AS $fn$
+-- head returns horizon, a position at and below which nothing is in flight, and
+-- last, that of the last event there. Whoever looks after that sees all of it that
+-- there will ever be: what was not registered when the locks were read has either
+-- ended, or will be given positions above the one that was read before.
+--
+-- known is a horizon of before, or 0. The locks, which are those of the whole
+-- server, are read only if positions were given out since.
+CREATE FUNCTION @schema@.head(known bigint, OUT horizon bigint, OUT last bigint) LANGUAGE plpgsql AS $fn$
 DECLARE
     high bigint;
     low  bigint;
@@ -127,21 +144,16 @@ BEGIN
         RAISE EXCEPTION 'a hot standby cannot tell what is in flight' USING ERRCODE = 'LV002';
     END IF;
     SELECT last_value INTO high FROM @schema@.positions;
-    -- The locks have the last 32 bits of a position, which is within 2^31 of high.
-    SELECT high + min(@schema@.low32(objid::bigint - high)) INTO low
-      FROM pg_locks
-     WHERE locktype = 'advisory' AND objsubid = 2 AND mode = 'ShareLock' AND granted
-       AND classid = @positions@::regclass::oid
-       AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
-    RETURN least(high, low);
-END $fn$;
-
--- head returns the position of the last event that every reader may see.
-CREATE FUNCTION @schema@.head() RETURNS bigint LANGUAGE plpgsql AS $fn$
-DECLARE
-    high bigint := @schema@.horizon();
-BEGIN
-    RETURN coalesce((SELECT max(position) FROM @schema@.events WHERE position <= high), 0);
+    IF high <> known THEN
+        -- The locks have the last 32 bits of a position, which is within 2^31 of high.
+        SELECT high + min(@schema@.low32(objid::bigint - high)) INTO low
+          FROM pg_locks
+         WHERE locktype = 'advisory' AND objsubid = 2 AND mode = 'ShareLock' AND granted
+           AND classid = @positions@::regclass::oid
+           AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
+    END IF;
+    horizon := least(high, low);
+    last := coalesce((SELECT max(position) FROM @schema@.events WHERE position <= horizon), 0);
 END $fn$;
 
 -- lock_types locks slots of event types in their order: shared by whoever appends
@@ -209,15 +221,15 @@ END $fn$;
 -- is the number of an event and of its tag in tag_names. Numbers begin at 1.
 --
 -- before has the version that each stream had before, -1 for a conflict with what
--- actual says, -2 if it was purged. positions has those of the events that were
--- written, recorded their time.
+-- actual says, -2 if it was purged. The events that were written have the positions
+-- from first on, and the time recorded.
 CREATE FUNCTION @schema@.append(
     names text[], slots int[], tag_names text[],
     append_stream int[], append_expected bigint[], append_events int[],
     event_append int[], event_number int[], event_id uuid[], event_correlation uuid[], event_causation uuid[],
     event_type text[], event_content text[], event_metadata text[], event_tags text[], event_data bytea[],
     mark_event int[], mark_tag int[],
-    OUT before bigint[], OUT actual bigint[], OUT positions bigint[], OUT recorded timestamptz)
+    OUT before bigint[], OUT actual bigint[], OUT first bigint, OUT recorded timestamptz)
     LANGUAGE plpgsql
     SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $fn$
 #variable_conflict use_column
@@ -270,18 +282,17 @@ BEGIN
         RETURN;
     END IF;
 
-    positions := @schema@.take(total);
-    recorded := greatest(clock_timestamp(), (SELECT e.time FROM @schema@.events e ORDER BY e.position DESC LIMIT 1));
+    SELECT t.first, t.recorded INTO first, recorded FROM @schema@.take(total) AS t;
     INSERT INTO @schema@.events (position, time, stream_id, version, id, correlation, causation,
            stream, category, type, content_type, metadata, tags, data)
-    SELECT positions[skip[u.append] + u.number], recorded, ids[append_stream[u.append]], before[u.append] + u.number, u.id, u.correlation, u.causation,
+    SELECT first + skip[u.append] + u.number - 1, recorded, ids[append_stream[u.append]], before[u.append] + u.number, u.id, u.correlation, u.causation,
            names[append_stream[u.append]], split_part(names[append_stream[u.append]], '-', 1), u.type, u.content, u.metadata, u.tags, u.data
       FROM unnest(event_append, event_number, event_id, event_correlation, event_causation, event_type, event_content, event_metadata, event_tags, event_data)
            AS u (append, number, id, correlation, causation, type, content, metadata, tags, data)
      WHERE before[u.append] >= 0;
     IF cardinality(mark_event) > 0 THEN
         INSERT INTO @schema@.event_tags (tag_id, position)
-        SELECT tag_ids[u.tag], positions[skip[event_append[u.event]] + event_number[u.event]]
+        SELECT tag_ids[u.tag], first + skip[event_append[u.event]] + event_number[u.event] - 1
           FROM unnest(mark_event, mark_tag) AS u (event, tag)
          WHERE before[event_append[u.event]] >= 0;
     END IF;
@@ -353,7 +364,7 @@ CREATE FUNCTION @schema@.append_if(
     event_append int[], event_number int[], event_id uuid[], event_correlation uuid[], event_causation uuid[],
     event_type text[], event_content text[], event_metadata text[], event_tags text[], event_data bytea[],
     mark_event int[], mark_tag int[],
-    OUT before bigint[], OUT actual bigint[], OUT positions bigint[], OUT recorded timestamptz, OUT conflict bigint)
+    OUT before bigint[], OUT actual bigint[], OUT first bigint, OUT recorded timestamptz, OUT conflict bigint)
     LANGUAGE plpgsql AS $fn$
 #variable_conflict use_column
 DECLARE
@@ -368,7 +379,7 @@ BEGIN
     IF conflict IS NOT NULL THEN
         RETURN;
     END IF;
-    SELECT a.before, a.actual, a.positions, a.recorded INTO before, actual, positions, recorded
+    SELECT a.before, a.actual, a.first, a.recorded INTO before, actual, first, recorded
       FROM @schema@.append(names, slots, tag_names, append_stream, append_expected, append_events,
            event_append, event_number, event_id, event_correlation, event_causation,
            event_type, event_content, event_metadata, event_tags, event_data, mark_event, mark_tag) AS a;
@@ -487,33 +498,25 @@ BEGIN
 END $fn$;
 
 -- position_at returns the position of the last event before the first one that was
--- recorded at or after a time. Times of transactions that overlap may differ from the
--- order of their positions by as long as these took to take: the search is for a
--- second before, and goes on from there event by event.
+-- recorded at or after a time, by halving: times are in the order of positions.
 CREATE FUNCTION @schema@.position_at(moment timestamptz) RETURNS bigint LANGUAGE plpgsql
     SET jit = off SET enable_seqscan = off AS $fn$
 DECLARE
-    high  bigint := @schema@.head();
-    low   bigint := 0;    -- all at or below are from before
-    above bigint := high + 1;
+    low   bigint := 0;  -- at and below which all is from before
+    above bigint := (SELECT h.last + 1 FROM @schema@.head(0) AS h);
     mid   bigint;
     e     record;
-    first bigint;
 BEGIN
     WHILE low + 1 < above LOOP
         mid := (low + above) / 2;
         SELECT position, time INTO e FROM @schema@.events WHERE position >= mid AND position < above ORDER BY position LIMIT 1;
-        IF NOT FOUND THEN
-            above := mid;
-        ELSIF e.time < moment - interval '1 second' THEN
+        IF FOUND AND e.time < moment THEN
             low := e.position;
         ELSE
             above := mid;
         END IF;
     END LOOP;
-    SELECT min(f.position) INTO first FROM
-        (SELECT position FROM @schema@.events WHERE position > low AND position <= high AND time >= moment ORDER BY position LIMIT 1) AS f;
-    RETURN coalesce((SELECT max(position) FROM @schema@.events WHERE position < coalesce(first, high + 1)), 0);
+    RETURN low;
 END $fn$;
 
 -- text_of and json_of show data to people: as NULL where it is something else.
