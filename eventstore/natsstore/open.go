@@ -222,7 +222,8 @@ func open(ctx context.Context, nc *nats.Conn, opt *Options) (*store, error) {
 	name := s.opt.Name
 	s.log = link{nc, name}
 	s.space = space(name)
-	s.wake = wake{nc: nc, subject: "levada.appended." + name}
+	// No store has such subjects: its name, which they begin with, has no "=".
+	s.wake = wake{nc: nc, subject: "levada=appended." + name}
 	ctx, cancel := context.WithTimeout(ctx, s.opt.Timeout)
 	defer cancel()
 	replicas, message, err := s.log.prepare(ctx, s.opt.Replicas)
