@@ -294,3 +294,27 @@ func TestInlineNeedsTheStoresOwnDatabase(t *testing.T) {
 	p.Inline = true
 	require.Error(t, (&projection.Group{Store: s}).Add(p))
 }
+
+// What another process has committed above the first append's positions is hidden from the second, until both are committed.
+func TestWhatWasCommittedBetweenTwoAppendsOfOneTransactionIsNotPassedOver(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 8)
+	d := b.open(t, Options{})
+	s := eventstore.New(d, &eventstore.Options{Logger: discard})
+	m, err := Target(t.Context(), s, Model{Tables: []string{"counts"}, Schema: "CREATE TABLE counts(n int)"})
+	require.NoError(t, err)
+	results := d.AppendWith(t.Context(), []driver.Append{one("a-1", driver.Any), one("b-1", driver.Any)}, func(tx any, events []driver.Recorded) error {
+		err := m.UpdateIn(t.Context(), tx, "c", func(pgx.Tx, eventstore.Position) (eventstore.Position, error) {
+			return eventstore.Position(events[0].Position), nil
+		})
+		if err == nil && events[0].Stream == "a-1" {
+			err = d.Append(t.Context(), one("z-1", driver.Any)).Err
+		}
+		return err
+	})
+	require.NoError(t, results[0].Err)
+	require.NoError(t, results[1].Err)
+	at, err := m.Load(t.Context(), "c")
+	require.NoError(t, err)
+	require.Equal(t, results[0].Last, uint64(at))
+}
