@@ -186,7 +186,7 @@ func TestAFolderThatCannotBeMadeIsExplained(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte("not a folder"), 0o600))
 	status, _, errs := runMain(context.Background(), "-addr", "localhost:0", "-db", filepath.Join(file, "x.db"))
 	require.Equal(t, 1, status)
-	require.Contains(t, errs, "choose another file with -db")
+	require.Contains(t, errs, "-db names another file")
 	status, _, errs = runMain(context.Background(), "-addr", "localhost:0", "-db", file)
 	require.Equal(t, 1, status)
 	require.Contains(t, errs, "cannot open "+file)
@@ -210,7 +210,7 @@ func TestTheDefaultFileIsInTheFolderForData(t *testing.T) {
 	t.Setenv("LocalAppData", "")
 	status, _, errs := runMain(context.Background())
 	require.Equal(t, 2, status)
-	require.Contains(t, errs, "say where with -db")
+	require.Contains(t, errs, "name a file with -db")
 }
 
 func TestOnAnAddressOfThisMachineOnlyItsNamesAreServed(t *testing.T) {

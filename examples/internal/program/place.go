@@ -61,7 +61,10 @@ func (p *Place) Open(ctx context.Context, name string, opt *eventstore.Options) 
 	case errors.Is(err, sqlitestore.ErrLocked):
 		return nil, fmt.Errorf("another %s uses %s; -db names another file: %w", name, p.file, err)
 	case err != nil:
-		return nil, fmt.Errorf("cannot open the store: %w", err)
+		if engine := errors.Unwrap(err); engine != nil { // which says what, not where
+			err = engine
+		}
+		return nil, fmt.Errorf("cannot open %s: %w", p, err)
 	}
 	return store, nil
 }
