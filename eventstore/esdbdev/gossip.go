@@ -30,7 +30,7 @@ func (v *gossipService) Read(ctx context.Context, _ *shared.Empty) (*gossip.Clus
 		self = gossip.MemberInfo_Follower
 		info.Members = append(info.Members, member(nodeID(p.Leader), p.Leader, gossip.MemberInfo_Leader))
 	}
-	info.Members = append(info.Members, member(v.s.instance, v.s.Addr(), self))
+	info.Members = append(info.Members, member(v.s.instance, v.s.public(), self))
 	for _, addr := range p.Followers {
 		info.Members = append(info.Members, member(nodeID(addr), addr, gossip.MemberInfo_Follower))
 	}

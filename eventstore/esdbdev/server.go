@@ -56,6 +56,9 @@ type Options struct {
 	// MaxAppendSize bounds the data, metadata and types of one append, in bytes. The
 	// default is 1 MiB. What the store refuses is refused in any case.
 	MaxAppendSize int
+	// Advertise is the address, host and port, that gossip tells and URL names, where
+	// clients do not reach the server at the one it listens on.
+	Advertise string
 	// Version is what the server says it is. The default is 24.10.0.
 	Version string
 	Logger  *slog.Logger // default slog.Default()
@@ -172,8 +175,8 @@ type streamsService struct {
 	s *Server
 }
 
-// Addr returns the address that clients connect to, host and port; after Stop the
-// one they did. It is empty before the first Start or Serve.
+// Addr returns the address that the server listens on, host and port; after Stop the
+// one it did. It is empty before the first Start or Serve.
 func (s *Server) Addr() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -186,9 +189,17 @@ func (s *Server) Addr() string {
 // URL returns a connection string for clients, without a password.
 func (s *Server) URL() string {
 	if s.opt.TLS == nil {
-		return "esdb://" + s.Addr() + "?tls=false"
+		return "esdb://" + s.public() + "?tls=false"
 	}
-	return "esdb://" + s.Addr() + "?tls=true"
+	return "esdb://" + s.public() + "?tls=true"
+}
+
+// public is the address that clients connect to.
+func (s *Server) public() string {
+	if s.opt.Advertise != "" {
+		return s.opt.Advertise
+	}
+	return s.Addr()
 }
 
 // Stop breaks all connections and closes the listener, as if the process had been
