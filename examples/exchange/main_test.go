@@ -13,6 +13,8 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/require"
+
+	"github.com/levada-go/levada/examples/internal/engines"
 )
 
 // TestMain lets the test's own binary be the command.
@@ -20,7 +22,7 @@ func TestMain(m *testing.M) {
 	if args, ok := os.LookupEnv("LEVADA_EXCHANGE_ARGS"); ok {
 		os.Exit(run(strings.Fields(args)))
 	}
-	os.Exit(m.Run())
+	os.Exit(engines.Main(m))
 }
 
 func command(t *testing.T, args string) *exec.Cmd {
