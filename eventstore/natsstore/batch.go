@@ -53,7 +53,7 @@ func (l *link) publishBatch(ctx context.Context, list []*nats.Msg) (uint64, erro
 		}
 		r, err := l.nc.RequestMsgWithContext(ctx, m)
 		if err == nil && len(r.Data) > 0 {
-			err = decode(r.Data, &struct{}{})
+			err = decode(r.Data, &answer{})
 		}
 		if err != nil {
 			return 0, fmt.Errorf("%w: %w", errBeforeCommit, err)
@@ -66,6 +66,7 @@ func (l *link) publishBatch(ctx context.Context, list []*nats.Msg) (uint64, erro
 		return 0, err
 	}
 	var ack struct {
+		answer
 		Stream string `json:"stream"`
 		Seq    uint64 `json:"seq"`
 		Batch  string `json:"batch"`

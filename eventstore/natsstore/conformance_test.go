@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -23,14 +24,16 @@ import (
 type yard struct {
 	prefix string
 
-	mu   sync.Mutex
-	made int
-	free []string // the longest closed first
+	mu     sync.Mutex
+	made   int
+	closed []string // the longest closed first
+	empty  []string // the longest empty first
 }
 
 // spare is how many closed stores are left alone, so that what a test has just
-// closed it can open again.
-const spare = 12
+// closed it can open again, and how many empty ones, so that their replicas are
+// empty, too.
+const spare = 8
 
 var yards sync.Map // by cluster
 
@@ -43,55 +46,46 @@ func yardOf(nodes *natstest.Nodes) *yard {
 func (y *yard) name(t testing.TB, nc *nats.Conn) string {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	if len(y.free) <= spare {
-		y.made++
-		return fmt.Sprintf("%s%d", y.prefix, y.made)
+	for len(y.closed) > spare {
+		clear(t, nc, y.closed[0])
+		y.closed, y.empty = y.closed[1:], append(y.empty, y.closed[0])
 	}
-	name := y.free[0]
-	y.free = y.free[1:]
+	if len(y.empty) > spare {
+		name := y.empty[0]
+		y.empty = y.empty[1:]
+		return name
+	}
+	y.made++
+	return fmt.Sprintf("%s%d", y.prefix, y.made)
+}
+
+// clear empties the log and the buckets of a store.
+func clear(t testing.TB, nc *nats.Conn, name string) {
 	js, err := jetstream.New(nc)
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for _, stream := range []string{name, "KV_" + name + "-snap", "KV_" + name + "-cp", "KV_" + name + "-lease"} {
-		l := link{nc, stream}
-		if info, err := lookUp(ctx, js, stream); err != nil {
-			require.NoError(t, err)
-		} else if info != nil && info.State.Msgs > 0 {
-			require.NoError(t, l.purge(ctx, ">", 0))
-			require.NoError(t, l.settled(ctx))
+		info, err := lookUp(ctx, js, stream)
+		require.NoError(t, err)
+		if info != nil && info.State.Msgs > 0 {
+			// A bound, since a request that was made again may be heard twice, late.
+			require.NoError(t, (&link{nc, stream}).purge(ctx, ">", info.State.LastSeq+1))
 		}
 	}
-	return name
-}
-
-// settled waits until the replica that answers this connection is empty.
-func (l *link) settled(ctx context.Context) error {
-	_, err := persist(ctx, func(ctx context.Context) (struct{}, error) {
-		p, err := l.pageOnce(ctx, 1, ">", 1)
-		if err == nil && len(p.list) > 0 {
-			err = nats.ErrTimeout
-		}
-		return struct{}{}, err
-	})
-	return err
 }
 
 func (y *yard) recycle(name string) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	y.free = append(y.free, name)
+	y.closed = append(y.closed, name)
 }
 
 // again takes back the name of a store that is to be opened again.
 func (y *yard) again(name string) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	for i, n := range y.free {
-		if n == name {
-			y.free = append(y.free[:i:i], y.free[i+1:]...)
-		}
-	}
+	y.closed = slices.DeleteFunc(y.closed, func(n string) bool { return n == name })
 }
 
 // openOn opens a new store through a connection.

@@ -110,7 +110,7 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // api asks the leader once.
-func (l *link) api(ctx context.Context, call string, request, response any) error {
+func (l *link) api(ctx context.Context, call string, request any, r response) error {
 	data, err := json.Marshal(request)
 	if err != nil {
 		return err
@@ -119,21 +119,30 @@ func (l *link) api(ctx context.Context, call string, request, response any) erro
 	if err != nil {
 		return err
 	}
-	return decode(m.Data, response)
+	return decode(m.Data, r)
 }
 
-// decode decodes the answer to an API request, or the error in it.
-func decode(data []byte, response any) error {
-	var e struct {
-		Error *jetstream.APIError `json:"error"`
+// An answer is the part that all answers of the API have in common: what holds
+// one embeds it.
+type answer struct {
+	Error *jetstream.APIError `json:"error"`
+}
+
+func (a *answer) err() error {
+	if a.Error != nil {
+		return a.Error
 	}
-	if err := json.Unmarshal(data, &e); err != nil {
-		return fmt.Errorf("natsstore: an answer that is not JSON: %w", err)
+	return nil
+}
+
+type response interface{ err() error }
+
+// decode decodes the answer to an API request, and returns the error in it.
+func decode(data []byte, r response) error {
+	if err := json.Unmarshal(data, r); err != nil {
+		return fmt.Errorf("natsstore: an answer that is not understood: %w", err)
 	}
-	if e.Error != nil {
-		return e.Error
-	}
-	return json.Unmarshal(data, response)
+	return r.err()
 }
 
 // A getRequest is the request of MSG.GET and DIRECT.GET.
@@ -150,6 +159,7 @@ type getRequest struct {
 func (l *link) get(ctx context.Context, r getRequest) (*message, error) {
 	return persist(ctx, func(ctx context.Context) (*message, error) {
 		var x struct {
+			answer
 			Message struct {
 				Subject string    `json:"subject"`
 				Seq     uint64    `json:"seq"`
@@ -215,6 +225,7 @@ func (l *link) info(ctx context.Context, pattern string, offset int) (*streamInf
 
 // A streamInfo is an answer to STREAM.INFO.
 type streamInfo struct {
+	answer
 	jetstream.StreamInfo
 	Total int `json:"total"` // subjects that match
 }
@@ -226,8 +237,7 @@ func (l *link) purge(ctx context.Context, subject string, below uint64) error {
 		Seq     uint64 `json:"seq,omitempty"`
 	}{subject, below}
 	_, err := persist(ctx, func(ctx context.Context) (struct{}, error) {
-		var x struct{}
-		return x, l.api(ctx, "PURGE", request, &x)
+		return struct{}{}, l.api(ctx, "PURGE", request, &answer{})
 	})
 	return err
 }
@@ -283,6 +293,7 @@ func (l *link) directOne(ctx context.Context, seq uint64) (*message, error) {
 func (l *link) publish(ctx context.Context, m *nats.Msg) (uint64, error) {
 	m.Header.Set(headerExpectedStream, l.stream)
 	var ack struct {
+		answer
 		Stream    string `json:"stream"`
 		Seq       uint64 `json:"seq"`
 		Duplicate bool   `json:"duplicate"`

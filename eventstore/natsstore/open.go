@@ -230,6 +230,7 @@ func open(ctx context.Context, nc *nats.Conn, opt *Options) (*store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("natsstore: open %s: %w", name, err)
 	}
+	s.replicas = replicas
 	s.payload = int(nc.MaxPayload())
 	if message > 0 {
 		s.payload = min(s.payload, message)

@@ -29,14 +29,14 @@ func (s *store) ReadAll(ctx context.Context, f driver.Filter, from uint64, dir d
 	if dir == driver.Forward {
 		return s.forward(ctx, f, from, limit)
 	}
+	last, gone, err := s.look(ctx)
+	if err != nil || last == 0 {
+		return nil, 0, err
+	}
 	if from == 0 {
-		last, _, err := s.lastSeq(ctx)
-		if err != nil || last == 0 {
-			return nil, 0, err
-		}
 		from = last + 1
 	}
-	return s.backward(ctx, f, from, limit)
+	return s.backward(ctx, f, gone, from, limit)
 }
 
 // forward reads pages from any replica, until it has limit events, has examined
@@ -45,7 +45,7 @@ func (s *store) ReadAll(ctx context.Context, f driver.Filter, from uint64, dir d
 // whether that was all.
 func (s *store) forward(ctx context.Context, f driver.Filter, from uint64, limit int) (events []driver.Recorded, scanned uint64, err error) {
 	pattern, none := s.space.pattern(&f)
-	last, _, err := s.lastSeq(ctx)
+	last, gone, err := s.look(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -86,7 +86,7 @@ func (s *store) forward(ctx context.Context, f driver.Filter, from uint64, limit
 				taken = true
 				break
 			}
-			if scanned = m.seq; s.selected(m, &f) {
+			if scanned = m.seq; s.selected(m, &f, gone) {
 				list = append(list, m)
 			}
 		}
@@ -107,8 +107,8 @@ func selects(f *driver.Filter) bool {
 }
 
 // selected reports whether m is an event that f selects.
-func (s *store) selected(m *message, f *driver.Filter) bool {
-	if m.marker() {
+func (s *store) selected(m *message, f *driver.Filter, gone removed) bool {
+	if m.marker() || gone.has(m) {
 		return false
 	}
 	stream, ok := s.space.stream(m.subject)
@@ -118,7 +118,7 @@ func (s *store) selected(m *message, f *driver.Filter) bool {
 
 // backward reads windows below from, which is not 0. The last windows may have
 // begun below what is returned: scanned is where the next read goes on.
-func (s *store) backward(ctx context.Context, f driver.Filter, from uint64, limit int) (events []driver.Recorded, scanned uint64, err error) {
+func (s *store) backward(ctx context.Context, f driver.Filter, gone removed, from uint64, limit int) (events []driver.Recorded, scanned uint64, err error) {
 	pattern, none := s.space.pattern(&f)
 	if none {
 		return nil, 0, nil
@@ -150,7 +150,7 @@ func (s *store) backward(ctx context.Context, f driver.Filter, from uint64, limi
 				scanned = rest // it goes on below what was taken last
 				break
 			}
-			if rest = m.seq; s.selected(m, &f) {
+			if rest = m.seq; s.selected(m, &f, gone) {
 				list = append(list, m)
 			}
 		}

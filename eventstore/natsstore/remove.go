@@ -108,9 +108,7 @@ func (s *store) mark(ctx context.Context, stream, kind string, admits func(*stat
 	return s.sweep(ctx, stream, &t)
 }
 
-// sweep purges the events of a stream that can no longer be read, and waits until
-// the replica that answers this connection has done so as well: the leader has
-// when it answers, others follow within moments.
+// sweep purges the events of a stream that can no longer be read.
 func (s *store) sweep(ctx context.Context, stream string, t *state) error {
 	subject := s.space.of(stream)
 	m, err := s.log.next(ctx, 1, subject)
@@ -131,15 +129,8 @@ func (s *store) sweep(ctx context.Context, stream string, t *state) error {
 	if m.seq >= below {
 		return nil
 	}
-	if err := s.log.purge(ctx, subject, below); err != nil {
+	if err := s.announce(ctx, subject, below); err != nil {
 		return err
 	}
-	_, err = persist(ctx, func(ctx context.Context) (struct{}, error) {
-		p, err := s.log.pageOnce(ctx, m.seq, subject, 1)
-		if err == nil && len(p.list) > 0 && p.list[0].seq < below {
-			err = nats.ErrTimeout // not yet
-		}
-		return struct{}{}, err
-	})
-	return err
+	return s.log.purge(ctx, subject, below)
 }

@@ -14,15 +14,16 @@ import (
 
 // A store is the driver.
 type store struct {
-	opt     Options
-	log     link
-	space   space
-	limits  driver.Limits
-	payload int // bytes that a message may have, with its headers
-	tails   tails
-	wake    wake
-	names   names
-	purged  sync.Map // names of streams that are known to be purged
+	opt      Options
+	log      link
+	space    space
+	limits   driver.Limits
+	replicas int // of the log
+	payload  int // bytes that a message may have, with its headers
+	tails    tails
+	wake     wake
+	names    names
+	purged   sync.Map // names of streams that are known to be purged
 
 	batches chan struct{} // bounds the batches under way
 
@@ -166,8 +167,12 @@ func (s *store) Head(ctx context.Context) (uint64, error) {
 // there is none.
 func (s *store) below(ctx context.Context, seq uint64) (uint64, error) {
 	all := driver.Filter{System: true}
+	gone, err := s.removed(ctx)
+	if err != nil {
+		return 0, err
+	}
 	for from := seq + 1; from > 1; {
-		list, scanned, err := s.backward(ctx, all, from, 1)
+		list, scanned, err := s.backward(ctx, all, gone, from, 1)
 		if err != nil {
 			return 0, err
 		}
