@@ -81,8 +81,8 @@ type letterbox interface {
 	// send appends letters of one key, unless its stream is not at version after:
 	// then the error Is eventstore.ErrConflict.
 	send(ctx context.Context, key string, after eventstore.Version, letters ...letter) error
-	// since calls fn with the letters after a position, in order.
-	since(ctx context.Context, after eventstore.Position, fn func(sent)) error
+	// since calls fn with the letters after a position, in order, and returns up to where there are no others.
+	since(ctx context.Context, after eventstore.Position, fn func(sent)) (eventstore.Position, error)
 	// version returns that of the key's stream.
 	version(ctx context.Context, key string) (eventstore.Version, error)
 }
@@ -132,19 +132,23 @@ func (b *storeLetters) send(ctx context.Context, key string, after eventstore.Ve
 	return err
 }
 
-func (b *storeLetters) since(ctx context.Context, after eventstore.Position, fn func(sent)) error {
+func (b *storeLetters) since(ctx context.Context, after eventstore.Position, fn func(sent)) (eventstore.Position, error) {
+	head, err := b.store.Head(ctx)
+	if err != nil {
+		return after, err
+	}
 	for r, err := range b.store.ReadAll(ctx, eventstore.Filter{Categories: []string{b.category}}, after) {
 		if err != nil {
-			return err
+			return after, err
 		}
 		s := sent{version: r.Version, at: r.Position, time: r.Time}
 		if err := json.Unmarshal(r.Raw, &s.letter); err != nil {
-			return fmt.Errorf("projection: dead letter %s version %d: %w", r.Stream, r.Version, err)
+			return after, fmt.Errorf("projection: dead letter %s version %d: %w", r.Stream, r.Version, err)
 		}
 		s.kind = r.Type
 		fn(s)
 	}
-	return nil
+	return head, nil
 }
 
 func (b *storeLetters) version(ctx context.Context, key string) (eventstore.Version, error) {
@@ -178,16 +182,16 @@ func (b *memoryLetters) send(_ context.Context, key string, after eventstore.Ver
 	return nil
 }
 
-func (b *memoryLetters) since(_ context.Context, after eventstore.Position, fn func(sent)) error {
+func (b *memoryLetters) since(_ context.Context, after eventstore.Position, fn func(sent)) (eventstore.Position, error) {
 	b.mu.Lock()
-	list := b.list
+	list, at := b.list, b.at
 	b.mu.Unlock()
 	for _, s := range list {
 		if s.at > after {
 			fn(s)
 		}
 	}
-	return nil
+	return at, nil
 }
 
 func (b *memoryLetters) version(_ context.Context, key string) (eventstore.Version, error) {

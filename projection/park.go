@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/levada-go/levada/eventstore"
@@ -122,6 +123,8 @@ func (g *Group) laneOf(name string) (lane, error) {
 // A lane is where the events of a projection go that are parked.
 type lane interface {
 	parked(ctx context.Context) (map[string]*parkedKey, error)
+	// count is how many keys are parked. What it costs grows with that, and not with how many there ever were.
+	count(ctx context.Context) (int, error)
 	unpark(ctx context.Context, key string, discard bool) error
 }
 
@@ -243,9 +246,11 @@ func (d *desk) refresh(ctx context.Context, position eventstore.Position) error 
 	if d.keys == nil {
 		d.keys = map[string]*parkedKey{}
 	}
-	if err := d.box.since(ctx, d.at, d.fold); err != nil {
+	at, err := d.box.since(ctx, d.at, d.fold)
+	if err != nil {
 		return err
 	}
+	d.at = max(d.at, at)
 	for name, k := range d.keys {
 		if !k.open && k.last <= position {
 			delete(d.keys, name)
@@ -565,21 +570,40 @@ func (w *worker[T]) divert(ctx context.Context, events []*eventstore.Recorded) (
 var errBehind = errors.New("projection: another process has parked, or released, events")
 
 // A workshop makes the workers of a projection, by the number of their partition.
-type workshop[T any] func(partition int) *worker[T]
+type workshop[T any] struct {
+	worker func(partition int) *worker[T]
+
+	mu      sync.Mutex
+	counter *desk // nil before the first count
+}
 
 // parked implements lane.
-func (s workshop[T]) parked(ctx context.Context) (map[string]*parkedKey, error) {
-	d := s(0).newDesk(true)
+func (s *workshop[T]) parked(ctx context.Context) (map[string]*parkedKey, error) {
+	d := s.worker(0).newDesk(true)
 	if err := d.refresh(ctx, math.MaxInt64); err != nil {
 		return nil, err
 	}
 	return d.keys, nil
 }
 
+// count implements lane.
+func (s *workshop[T]) count(ctx context.Context) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.counter == nil {
+		s.counter = s.worker(0).newDesk(false)
+	}
+	s.counter.fresh = nil // a model that started over has other cells, and nothing says so
+	if err := s.counter.refresh(ctx, math.MaxInt64); err != nil {
+		return 0, err
+	}
+	return s.counter.parkedKeys(), nil
+}
+
 // unpark implements lane.
-func (s workshop[T]) unpark(ctx context.Context, key string, discard bool) error {
-	w := s(0)
-	return s(eventstore.PartitionOf(key, w.partitions)).unpark(ctx, key, discard)
+func (s *workshop[T]) unpark(ctx context.Context, key string, discard bool) error {
+	w := s.worker(0)
+	return s.worker(eventstore.PartitionOf(key, w.partitions)).unpark(ctx, key, discard)
 }
 
 func (w *worker[T]) unpark(ctx context.Context, key string, discard bool) error {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -295,6 +296,92 @@ func TestAModelThatStartsOverTriesParkedEventsAnew(t *testing.T) {
 		require.Equal(t, Shelf{"a": {1, 2, 3}, "b": {11, 12, 13}}, shelf(m))
 	})
 }
+
+// A process that has slept through a reset does not find the position where it left it, although as many events
+// have been handled.
+func TestAModelThatStartsOverIsElsewhereThanBefore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := shelfStore(t)
+		var m projection.Memory[Shelf]
+		bad := &poison{}
+		bad.put(1)
+		g := newGroup(s)
+		require.NoError(t, g.Add(shelved(&m, bad)))
+		start(t, g)
+		put(t, s, "a", 1)
+		seen := map[eventstore.Position]bool{}
+		for range 4 { // the number of a life is drawn by lot
+			for status(t, g, "shelf").Parked == 0 {
+				time.Sleep(time.Second)
+			}
+			time.Sleep(2 * time.Second)
+			require.NoError(t, g.Pause(t.Context(), "shelf"))
+			at, err := m.Load(t.Context(), "shelf")
+			require.NoError(t, err)
+			for old := range seen {
+				if old != at {
+					require.ErrorIs(t, m.Update(t.Context(), "shelf", old, old+1, func(*Shelf) error { return nil }), projection.ErrMoved)
+				}
+			}
+			seen[at] = true
+			require.NoError(t, g.Reset(t.Context(), "shelf"))
+			synctest.Wait()
+		}
+		require.Greater(t, len(seen), 1)
+	})
+}
+
+// Status is asked often, by whoever looks after the program.
+func TestStatusReadsADeadLetterOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var letters atomic.Int64 // that were read
+		trace := &eventstore.Trace{
+			ReadStart: func(ctx context.Context, r eventstore.ReadInfo) context.Context {
+				of := len(r.Filter.Categories) == 1 && strings.HasPrefix(r.Filter.Categories[0], "$parked.")
+				return context.WithValue(ctx, letterbox{}, of)
+			},
+			ReadEnd: func(ctx context.Context, n int, _ error) {
+				if ctx.Value(letterbox{}) == true {
+					letters.Add(int64(n))
+				}
+			},
+		}
+		s := newStoreWith(t, eventstore.Options{Trace: trace})
+		require.NoError(t, s.Types.Register("put", Put{}))
+		var m projection.Memory[Shelf]
+		bad := &poison{}
+		g := newGroup(s)
+		require.NoError(t, g.Add(shelved(lasting[*Shelf]{&m}, bad)))
+		start(t, g)
+		bad.put(1, 2)
+		put(t, s, "a", 1)
+		put(t, s, "b", 2)
+		wait(t, g, put(t, s, "a", 3))
+		require.Equal(t, 2, status(t, g, "shelf").Parked)
+		before := letters.Load()
+		for range 5 {
+			require.Equal(t, 2, status(t, g, "shelf").Parked)
+		}
+		require.Equal(t, before, letters.Load())
+
+		bad.cure(2)
+		require.NoError(t, g.Retry(t.Context(), "shelf", "shelf-b"))
+		require.Equal(t, 1, status(t, g, "shelf").Parked)
+		bad.put(4)
+		wait(t, g, put(t, s, "c", 4))
+		require.Equal(t, 2, status(t, g, "shelf").Parked)
+		bad.cure()
+		require.NoError(t, g.Reset(t.Context(), "shelf"))
+		head, err := s.Head(t.Context())
+		require.NoError(t, err)
+		wait(t, g, head)
+		require.Zero(t, status(t, g, "shelf").Parked, "the model started over, and no letter says so")
+	})
+}
+
+type letterbox struct{}
 
 func TestKeysOfAProjectionsOwn(t *testing.T) {
 	eachShelf(t, func(t *testing.T, m *projection.Memory[Shelf], target projection.Target[*Shelf]) {

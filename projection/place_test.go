@@ -60,6 +60,36 @@ func TestStreamsOfDeadLettersAreApart(t *testing.T) {
 	}
 }
 
+func TestWhatWasParkedInAnEarlierLifeIsNotParkedInThisOne(t *testing.T) {
+	t.Parallel()
+	const life, first = 3, 5
+	tests := []struct {
+		name string
+		cell place
+		live bool
+	}{
+		{"the model knows nothing of the key", 0, false},
+		{"none of its events was handled", placeOf(life, first) | parking, true},
+		{"the first was", placeOf(life, first), true},
+		{"later ones were", placeOf(life, first+4), true},
+		{"it was parked anew, at another event, of which the letter is not written", placeOf(life, first+4) | parking, false},
+		{"it was parked anew, at the same event, in another life", placeOf(life+1, first) | parking, false},
+		{"it was handled in another life", placeOf(life+1, first+4), false},
+		{"it was parked before, and the letter was not written", placeOf(life, first-1), false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var box memoryLetters
+			begin := letter{kind: letterParked, Key: "k", Position: first, Begin: true, Life: life}
+			require.NoError(t, box.send(t.Context(), "k", 0, begin, letter{kind: letterParked, Key: "k", Position: first + 4}))
+			d := &desk{box: &box, load: func(context.Context, string) (place, error) { return tt.cell, nil }}
+			require.NoError(t, d.refresh(t.Context(), 0))
+			require.Equal(t, tt.live, d.keys["k"].live)
+		})
+	}
+}
+
 // FuzzLetters reads whatever lies in a stream of dead letters.
 func FuzzLetters(f *testing.F) {
 	f.Add(letterParked, []byte(`{"key":"k","begin":true,"position":3,"stream":"a-1","version":1}`))

@@ -201,7 +201,7 @@ func (p *Projection[T]) Task(g *Group) (Task, error) {
 			defer recovered(&err)
 			return p.Target.Reset(ctx, p.Name)
 		},
-		lane:     workshop[T](newWorker),
+		lane:     &workshop[T]{worker: newWorker},
 		replaces: p.Replaces,
 	}
 	if partitions == 1 {

@@ -105,15 +105,11 @@ func (g *Group) status(ctx context.Context, m *member) (Status, error) {
 		return s, nil
 	}
 	if m.task.lane != nil {
-		keys, err := m.task.lane.parked(ctx)
+		n, err := m.task.lane.count(ctx)
 		if err != nil && s.LastError == nil {
 			s.LastError = err
 		}
-		for _, k := range keys {
-			if k.open && k.live {
-				s.Parked++
-			}
-		}
+		s.Parked = n
 	}
 	if m.task.Stuck != nil {
 		n, err := m.task.Stuck(ctx)
