@@ -11,16 +11,20 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// certificate writes a certificate and its key to files.
-func certificate(t *testing.T) (cert, key string) {
+// certificate writes a certificate, its key and its authority to files.
+func certificate(t *testing.T) (cert, key, authority string) {
 	t.Helper()
-	config, certPEM, err := esdbdev.SelfSigned("127.0.0.1")
+	config, ca, err := esdbdev.SelfSigned("127.0.0.1")
 	require.NoError(t, err)
-	der, err := x509.MarshalPKCS8PrivateKey(config.Certificates[0].PrivateKey)
+	own := config.Certificates[0]
+	der, err := x509.MarshalPKCS8PrivateKey(own.PrivateKey)
 	require.NoError(t, err)
 	dir := t.TempDir()
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	require.NoError(t, os.WriteFile(cert, certPEM, 0o600))
-	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600))
-	return cert, key
+	write := func(name string, data []byte) string {
+		file := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(file, data, 0o600))
+		return filepath.ToSlash(file)
+	}
+	return write("cert.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: own.Certificate[0]})),
+		write("key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), write("ca.pem", ca)
 }

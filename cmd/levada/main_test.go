@@ -161,9 +161,9 @@ func TestESDBWithTLSAsksForThePassword(t *testing.T) {
 
 func TestESDBTakesACertificate(t *testing.T) {
 	t.Parallel()
-	cert, key := certificate(t)
+	cert, key, ca := certificate(t)
 	r := begin(t, "esdb", "-addr", "127.0.0.1:0", "-tls-cert", cert, "-tls-key", key)
-	use(t, r.url+"&tlsCaFile="+cert)
+	use(t, r.url+"&tlsCaFile="+ca)
 
 	var errs bytes.Buffer
 	require.Equal(t, 1, run(t.Context(), []string{"esdb", "-addr", "127.0.0.1:0", "-tls-cert", cert, "-tls-key", cert}, io.Discard, &errs))

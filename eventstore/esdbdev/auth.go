@@ -64,38 +64,54 @@ func same(a, b string) bool {
 const selfSignedFor = 365 * 24 * time.Hour
 
 // SelfSigned returns a new TLS configuration for hosts, names or addresses, that is
-// valid for a year, and the certificate in PEM, which clients must trust: their
-// parameter tlsCaFile names a file with it.
-func SelfSigned(hosts ...string) (config *tls.Config, certificate []byte, err error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, fmt.Errorf("esdbdev: self-signed certificate: %w", err)
-	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
-	if err != nil {
-		return nil, nil, fmt.Errorf("esdbdev: self-signed certificate: %w", err)
-	}
+// valid for a year, and the certificate, in PEM, of the authority that was made for it
+// and that clients must trust: their parameter tlsCaFile names a file with it.
+func SelfSigned(hosts ...string) (config *tls.Config, authority []byte, err error) {
 	now := time.Now()
-	t := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: "levada development server"},
+	// Not every client takes one certificate for both.
+	ca := &x509.Certificate{
+		Subject:   pkix.Name{CommonName: "levada development authority"},
 		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(selfSignedFor),
-		IsCA: true, BasicConstraintsValid: true,
-		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	leaf := &x509.Certificate{
+		Subject:   pkix.Name{CommonName: "levada development server"},
+		NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	for _, h := range hosts {
 		if ip := net.ParseIP(h); ip != nil {
-			t.IPAddresses = append(t.IPAddresses, ip)
+			leaf.IPAddresses = append(leaf.IPAddresses, ip)
 		} else {
-			t.DNSNames = append(t.DNSNames, h)
+			leaf.DNSNames = append(leaf.DNSNames, h)
 		}
 	}
-	der, err := x509.CreateCertificate(rand.Reader, t, t, &key.PublicKey, key)
+	caKey, caDER, err := sign(ca, nil, nil)
+	if err != nil {
+		return nil, nil, fmt.Errorf("esdbdev: self-signed certificate: %w", err)
+	}
+	key, der, err := sign(leaf, ca, caKey)
 	if err != nil {
 		return nil, nil, fmt.Errorf("esdbdev: self-signed certificate: %w", err)
 	}
 	return &tls.Config{
 		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
 		MinVersion:   tls.VersionTLS12,
-	}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
+	}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER}), nil
+}
+
+// sign makes a key for a certificate and signs that, with itself if there is no parent.
+func sign(c, parent *x509.Certificate, by *ecdsa.PrivateKey) (*ecdsa.PrivateKey, []byte, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127)); err != nil {
+		return nil, nil, err
+	}
+	if parent == nil {
+		parent, by = c, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, parent, &key.PublicKey, by)
+	return key, der, err
 }
