@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/levada-go/levada/examples/chat/web"
 	"github.com/levada-go/levada/examples/internal/engines"
 )
 
@@ -31,7 +32,7 @@ func started(t *testing.T, args ...string) (address string, stop func() (int, st
 	var status int
 	var running sync.WaitGroup
 	running.Go(func() {
-		status = chat.Run(ctx, args, in, &errs)
+		status = web.Program.Run(ctx, args, in, &errs)
 		in.Close()
 	})
 	stop = func() (int, string) {
@@ -90,7 +91,7 @@ func TestASecondStartOnTheSameStoreKeepsEverything(t *testing.T) {
 		require.Contains(t, ann.post(address+"den", "send", "id", "1", "text", "hello"), "hello")
 		if !engines.Shared(store) {
 			var errs bytes.Buffer
-			require.Equal(t, 1, chat.Run(t.Context(), []string{"-addr", "localhost:0", "-store", store}, io.Discard, &errs))
+			require.Equal(t, 1, web.Program.Run(t.Context(), []string{"-addr", "localhost:0", "-store", store}, io.Discard, &errs))
 			if file, ok := strings.CutPrefix(store, "sqlite:"); ok {
 				require.Contains(t, errs.String(), "another chat uses "+file)
 			}
