@@ -2,6 +2,7 @@
 //
 //	URL(t) ─────────► one server of the test binary      a fresh database a call, dropped with the test
 //	Start(t) ───────► a server of the test's own         Kill, Stop, Restart, DropConnections
+//	StartBouncer(t) ► a pgbouncer in front of one        a connection is lent for a transaction
 //
 // A server is a postgres process with its data in a temporary directory and, but on
 // Windows, no network: it listens on a Unix socket in that directory, so that any

@@ -60,6 +60,14 @@ func ExampleURL() (url string, drop func()) {
 	return url, drop
 }
 
+// Own gives a file or a directory to the user that servers run as, for a tablespace for instance.
+func Own(t testing.TB, path string) {
+	t.Helper()
+	if err := own(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
 const urlEnv = "LEVADA_POSTGRES_URL"
 
 // refuse ends a test that cannot have a server.

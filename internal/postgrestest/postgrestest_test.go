@@ -145,6 +145,18 @@ func TestDroppedConnectionsAreGone(t *testing.T) {
 	connect(t, address)
 }
 
+func TestADirectoryCanBeGivenToTheServer(t *testing.T) {
+	t.Parallel()
+	s := Start(t)
+	dir, err := os.MkdirTemp("/tmp", "lvpg")
+	if err != nil {
+		t.Skip("no /tmp")
+	}
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	Own(t, dir)
+	execute(t, connect(t, s.base.String()), "CREATE TABLESPACE other LOCATION '"+dir+"'")
+}
+
 func TestSettingsAreTheCallers(t *testing.T) {
 	t.Parallel()
 	s := Start(t, "max_connections=33", "wal_level=logical")

@@ -89,10 +89,13 @@ type watcher struct {
 
 const watch = `
 read -r word && exit
-if pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null) && kill -QUIT "$pid" 2>/dev/null; then
+end() {
+	pid=$(head -n 1 "$2" 2>/dev/null) && kill -"$1" "$pid" 2>/dev/null || return
 	i=0
 	while kill -0 "$pid" 2>/dev/null && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done
-fi
+}
+end TERM "$1/pid"
+end QUIT "$1/data/postmaster.pid"
 rm -rf "$1"
 `
 

@@ -159,6 +159,16 @@ func (h *home) data() string     { return filepath.Join(h.dir, "data") }
 func (h *home) log() string      { return filepath.Join(h.dir, "log") }
 func (h *home) password() string { return filepath.Join(h.dir, "password") }
 
+// logged returns the end of what the log has after its first bytes.
+func (h *home) logged(from int64) string {
+	log, err := os.ReadFile(h.log())
+	if err != nil {
+		return err.Error()
+	}
+	log = log[min(from, int64(len(log))):]
+	return string(bytes.ToValidUTF8(log[max(0, len(log)-32<<10):], nil))
+}
+
 func (h *home) remove() error { return errors.Join(h.watch.Close(), os.RemoveAll(h.dir)) }
 
 const role = "levada"
@@ -284,7 +294,7 @@ func (s *Server) start() error {
 		}
 		// Another program has taken the port, or the processes of an earlier
 		// life still hold its memory. Everything else will not change.
-		log := s.logged(s.began)
+		log := s.home.logged(s.began)
 		if !strings.Contains(log, "could not bind") && !strings.Contains(log, "still in use") {
 			return fmt.Errorf("%w\n%s", err, log)
 		}
@@ -294,7 +304,7 @@ func (s *Server) start() error {
 
 // listen chooses a port, where there is one to choose. It is kept over restarts.
 func (s *Server) listen() error {
-	if !s.tcp || s.base.Port() != "" && s.cmd != nil && !strings.Contains(s.logged(s.began), "could not bind") {
+	if !s.tcp || s.base.Port() != "" && s.cmd != nil && !strings.Contains(s.home.logged(s.began), "could not bind") {
 		return nil
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -404,17 +414,7 @@ func (s *Server) showLog(t testing.TB) {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("log of PostgreSQL:\n%s", s.logged(from))
+			t.Logf("log of PostgreSQL:\n%s", s.home.logged(from))
 		}
 	})
-}
-
-// logged returns the end of what the log has after its first bytes.
-func (s *Server) logged(from int64) string {
-	log, err := os.ReadFile(s.home.log())
-	if err != nil {
-		return err.Error()
-	}
-	log = log[min(from, int64(len(log))):]
-	return string(bytes.ToValidUTF8(log[max(0, len(log)-32<<10):], nil))
 }
