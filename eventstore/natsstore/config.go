@@ -55,6 +55,9 @@ func (l *link) prepare(ctx context.Context, replicas int) (int, int, error) {
 	info, err := persist(ctx, func(ctx context.Context) (*jetstream.StreamInfo, error) {
 		return lookUp(ctx, js, l.stream)
 	})
+	if errors.Is(err, nats.ErrNoResponders) {
+		err = fmt.Errorf("no JetStream answers: %w", err)
+	}
 	if err != nil {
 		return 0, 0, err
 	}

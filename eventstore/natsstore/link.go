@@ -37,6 +37,7 @@ const (
 // Codes of the server.
 const (
 	codeNoLeader       = 10008 // the cluster has no leader, or is not ready
+	codeNotLeader      = 10009
 	codeNoMessage      = 10037
 	codeNoStream       = 10059
 	codeWrongSequence  = 10071 // the expectation does not hold; the message says what is
@@ -64,7 +65,7 @@ func code(err error) int {
 func unanswered(err error) bool {
 	var e *jetstream.APIError
 	if errors.As(err, &e) {
-		return e.Code == 503 || e.ErrorCode == codeNoLeader
+		return e.ErrorCode == codeNoLeader || e.ErrorCode == codeNotLeader
 	}
 	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, nats.ErrDisconnected) || errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrConnectionReconnecting) ||
