@@ -100,6 +100,46 @@ func TestASecondVersionCatchesUpAndTakesOver(t *testing.T) {
 	})
 }
 
+// However little its successor is behind, whoever reads from the first version sees what happens now.
+func TestThePredecessorGoesOnUntilTheSuccessorHasCaughtUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t)
+		var v1, v2 projection.Memory[Log]
+		out := &mails{}
+		g := newGroup(s)
+		require.NoError(t, g.Add(mailing("log", &v1, out, 1)))
+		stop := start(t, g)
+		wait(t, g, add(t, s, 1, 2, 3))
+		require.NoError(t, stop())
+
+		slow := &tap[*Log]{Target: &v2}
+		step := make(chan struct{})
+		slow.before = func(eventstore.Position) error { <-step; return nil }
+		p := mailing("log2", slow, out, 10)
+		p.Replaces = "log"
+		require.NoError(t, g.Add(p))
+		start(t, g)
+		synctest.Wait()
+		for n := 4; n < 8; n++ {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			require.NoError(t, g.Wait(ctx, add(t, s, n), "log"))
+			cancel()
+			require.Len(t, seen(&v1), n, "with its successor one event behind")
+			require.Equal(t, projection.Running, status(t, g, "log").State)
+			step <- struct{}{}
+			synctest.Wait()
+		}
+		close(step)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		name, err := g.Current(t.Context(), "log")
+		require.NoError(t, err)
+		require.Equal(t, "log2", name)
+		require.Equal(t, []int{1, 2, 3, 4, 5, 6, 7}, out.list())
+	})
+}
+
 // Whatever fails, and in whichever of two processes, every event is in both models once,
 // and exactly one of the two versions handled it for the first time.
 func TestASuccessionSurvivesWhateverFails(t *testing.T) {
