@@ -94,13 +94,14 @@ func (d *store) ReadAll(ctx context.Context, f driver.Filter, from uint64, dir d
 
 // A scan is one attempt at a page of the log.
 type scan struct {
-	list  []driver.Recorded
-	seen  int    // events
-	bytes int    // of them
-	last  uint64 // the position of the last event
-	moved uint64 // and of the last that is not the driver's own
-	cut   bool   // it ended before the log
-	gone  gone   // what it has seen of removals
+	list     []driver.Recorded
+	seen     int    // events
+	bytes    int    // of them
+	last     uint64 // the position of the last event
+	moved    uint64 // and of the last that is not the driver's own
+	cut      bool   // it ended before the log
+	backward bool
+	gone     gone // what it has seen of removals
 }
 
 func (s *scan) look(f *driver.Filter, e *recorded, limit int) error {
@@ -114,7 +115,7 @@ func (s *scan) look(f *driver.Filter, e *recorded, limit int) error {
 	if !isSelf(name) {
 		s.moved = s.last
 	}
-	s.gone.look(name, e)
+	s.gone.look(name, e, s.backward)
 	if stream, ok := visible(e); ok && f.Match(stream, e.GetMetadata()[wireType]) {
 		r, err := decode(e, stream)
 		if err != nil {
@@ -177,7 +178,7 @@ func (d *store) readForward(ctx context.Context, f driver.Filter, from uint64, l
 
 func (d *store) readBackward(ctx context.Context, f driver.Filter, from uint64, limit, budget int) ([]driver.Recorded, uint64, error) {
 	var s scan
-	err := d.g.page(ctx, readAll(from, uint64(budget), true), func() { s = scan{} }, func(e *recorded) error {
+	err := d.g.page(ctx, readAll(from, uint64(budget), true), func() { s = scan{backward: true} }, func(e *recorded) error {
 		if from > 0 && e.GetCommitPosition() >= from {
 			return nil
 		}
@@ -190,10 +191,10 @@ func (d *store) readBackward(ctx context.Context, f driver.Filter, from uint64, 
 	if !s.cut && s.seen < budget {
 		scanned = 0
 	}
-	list := s.gone.without(s.list)
-	if from > 0 {
-		list, err = d.withoutRemoved(ctx, list)
+	if from == 0 {
+		return s.gone.without(s.list), scanned, nil
 	}
+	list, err := d.withoutRemoved(ctx, s.list)
 	return list, scanned, err
 }
 

@@ -18,10 +18,13 @@ import (
 // gone has, by the server's name of a stream, the first revision that can still be read.
 type gone map[string]uint64
 
-// look notes what an event of the log removes.
-func (g *gone) look(name string, e *recorded) {
+// look notes what an event of the log says about what can be read of a stream. The
+// last one in the log counts, which is the first one going backward.
+func (g *gone) look(name string, e *recorded, backward bool) {
 	var first uint64
 	switch e.GetMetadata()[wireType] {
+	default:
+		return
 	case typeTombstone:
 		first = math.MaxUint64
 	case typeMetadata:
@@ -29,20 +32,16 @@ func (g *gone) look(name string, e *recorded) {
 			return
 		}
 		name = name[2:]
-		m := streamMeta{}
+		var m streamMeta
 		if json.Unmarshal(e.GetData(), &m.members) != nil {
 			return
 		}
 		first = m.truncateBefore()
 	}
-	if first == 0 {
-		return
-	}
 	if *g == nil {
 		*g = gone{}
 	}
-	// A stream that comes back begins lower than a deleted one did, but what was deleted is not seen again.
-	if have, ok := (*g)[name]; !ok || have == softDeleted || first > have && first != softDeleted {
+	if _, ok := (*g)[name]; !ok || !backward {
 		(*g)[name] = first
 	}
 }

@@ -424,3 +424,37 @@ func TestACheckpointIsListedWhoeverDeletesItMeanwhile(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatCameBackIsReadWhereverAPageBegins(t *testing.T) {
+	t.Parallel()
+	server := serve(t, nil)
+	d := openDriver(t, server.URL(), nil)
+	ctx := t.Context()
+	require.NoError(t, d.Append(ctx, driver.Append{Stream: "s", Events: events(3)}).Err)
+	require.NoError(t, d.Delete(ctx, "s", 3))
+	require.NoError(t, d.Append(ctx, driver.Append{Stream: "s", Expected: driver.NoStream, Events: events(3)}).Err)
+	require.NoError(t, d.Append(ctx, driver.Append{Stream: "cut", Events: events(4)}).Err)
+	require.NoError(t, d.Truncate(ctx, "cut", 4))
+	want := map[string][]uint64{"s": {4, 5, 6}, "cut": {4}}
+	for _, dir := range []driver.Direction{driver.Forward, driver.Backward} {
+		for limit := 1; limit < 12; limit++ {
+			have := map[string][]uint64{}
+			for from := uint64(0); ; {
+				list, scanned, err := d.ReadAll(ctx, driver.Filter{}, from, dir, limit)
+				require.NoError(t, err)
+				for _, r := range list {
+					if dir == driver.Forward {
+						have[r.Stream] = append(have[r.Stream], r.Version)
+					} else {
+						have[r.Stream] = append([]uint64{r.Version}, have[r.Stream]...)
+					}
+				}
+				if scanned == from || scanned == 0 {
+					break
+				}
+				from = scanned
+			}
+			require.Equal(t, want, have, "direction %d, limit %d", dir, limit)
+		}
+	}
+}
