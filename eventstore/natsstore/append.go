@@ -104,10 +104,6 @@ type write struct {
 	after    func(*state) state                // how it stands then, but for what do fills in
 }
 
-// sending is how long the server may take to acknowledge a write before the
-// leader is asked what became of it.
-const sending = 5 * time.Second
-
 // do returns how the stream stands behind what it has written. It refuses only by
 // a state that the leader has told.
 func (w *write) do(ctx context.Context) (state, error) {
@@ -166,7 +162,7 @@ func (w *write) do(ctx context.Context) (state, error) {
 
 // send writes the messages, and fails if one of them may not have been.
 func (w *write) send(ctx context.Context, list []*nats.Msg) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, sending)
+	ctx, cancel := context.WithTimeout(ctx, w.s.log.sending)
 	defer cancel()
 	if len(list) == 1 {
 		return w.s.log.publish(ctx, list[0])

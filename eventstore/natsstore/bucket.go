@@ -126,7 +126,7 @@ func (b *bucket) put(ctx context.Context, revision uint64, list ...*nats.Msg) (n
 	last.Header.Set(headerExpected, strconv.FormatUint(revision, 10))
 	last.Header.Set(headerNonce, nonce)
 	for unknown := false; ; {
-		once, cancel := context.WithTimeout(ctx, sending)
+		once, cancel := context.WithTimeout(ctx, b.link.sending)
 		var seq uint64
 		if len(list) == 1 {
 			seq, err = b.link.publish(once, last)

@@ -70,7 +70,7 @@ func clear(t testing.TB, nc *nats.Conn, name string) {
 		require.NoError(t, err)
 		if info != nil && info.State.Msgs > 0 {
 			// A bound, since a request that was made again may be heard twice, late.
-			require.NoError(t, (&link{nc, stream}).purge(ctx, ">", info.State.LastSeq+1))
+			require.NoError(t, (&link{nc: nc, stream: stream}).purge(ctx, ">", info.State.LastSeq+1))
 		}
 	}
 }

@@ -21,14 +21,18 @@ import (
 // A call that gets no answer, or hears that there is no leader at the moment, is
 // made again until ctx is done, but for those that write.
 type link struct {
-	nc     *nats.Conn
-	stream string
+	nc      *nats.Conn
+	stream  string
+	sending time.Duration // how long a write may take before its outcome is looked for
 }
 
 const (
 	// attempt is how long one request may take. A leader that was killed is
 	// replaced within 9 s; until then requests are lost.
 	attempt = 2 * time.Second
+	// sending is how long the server may take to acknowledge a write before the
+	// leader is asked what became of it.
+	sending = 5 * time.Second
 
 	headerExpected       = jetstream.ExpectedLastSubjSeqHeader
 	headerExpectedStream = jetstream.ExpectedStreamHeader
@@ -92,8 +96,11 @@ func persist[T any](ctx context.Context, f func(context.Context) (T, error)) (T,
 
 // ended is the error of a call that was still unanswered when ctx was done.
 func ended(ctx context.Context, err error) error {
-	if err == nil || errors.Is(err, ctx.Err()) {
+	switch {
+	case err == nil:
 		return ctx.Err()
+	case ctx.Err() == nil || errors.Is(err, ctx.Err()):
+		return err
 	}
 	return fmt.Errorf("%w: %w", ctx.Err(), err)
 }

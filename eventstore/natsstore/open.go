@@ -1,6 +1,7 @@
 package natsstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +37,9 @@ type Options struct {
 	// was killed is replaced within 9 s. The default is 20 s, the least 1 s.
 	Timeout time.Duration
 
-	recycle func(name string) // for tests: called by Close
+	// For tests.
+	recycle func(name string) // called by Close
+	sending time.Duration     // the constant's
 }
 
 // Durability says when an append is acknowledged.
@@ -220,7 +223,8 @@ func open(ctx context.Context, nc *nats.Conn, opt *Options) (*store, error) {
 		return nil, err
 	}
 	name := s.opt.Name
-	s.log = link{nc, name}
+	to := func(stream string) link { return link{nc: nc, stream: stream, sending: cmp.Or(s.opt.sending, sending)} }
+	s.log = to(name)
 	s.space = space(name)
 	// No store has such subjects: its name, which they begin with, has no "=".
 	s.wake = wake{nc: nc, subject: "levada=appended." + name}
@@ -244,9 +248,9 @@ func open(ctx context.Context, nc *nats.Conn, opt *Options) (*store, error) {
 		AppendBytes:  max(maxAppendBytes, s.payload),
 		NameBytes:    maxNameBytes,
 	}
-	s.snapshots = bucket{link: link{nc, "KV_" + name + "-snap"}, replicas: replicas, payload: s.payload}
-	s.checkpoints = bucket{link: link{nc, "KV_" + name + "-cp"}, replicas: replicas, payload: s.payload}
-	s.leases = bucket{link: link{nc, "KV_" + name + "-lease"}, replicas: replicas, payload: s.payload}
+	s.snapshots = bucket{link: to("KV_" + name + "-snap"), replicas: replicas, payload: s.payload}
+	s.checkpoints = bucket{link: to("KV_" + name + "-cp"), replicas: replicas, payload: s.payload}
+	s.leases = bucket{link: to("KV_" + name + "-lease"), replicas: replicas, payload: s.payload}
 	s.closers = append(s.closers, s.wake.close)
 	if s.opt.recycle != nil {
 		s.closers = append(s.closers, func() error { s.opt.recycle(name); return nil })
