@@ -487,7 +487,7 @@ DECLARE
 BEGIN
     SELECT first - 1, version INTO low, high FROM @schema@.streams WHERE id = stream_number;
     WHILE low < high LOOP
-        mid := (low + high + 1) / 2;
+        mid := high - (high - low) / 2;
         IF (SELECT e.position FROM @schema@.events e WHERE e.stream_id = stream_number AND e.version = mid) <= place THEN
             low := mid;
         ELSE
@@ -508,7 +508,7 @@ DECLARE
     e     record;
 BEGIN
     WHILE low + 1 < above LOOP
-        mid := (low + above) / 2;
+        mid := low + (above - low) / 2;
         SELECT position, time INTO e FROM @schema@.events WHERE position >= mid AND position < above ORDER BY position LIMIT 1;
         IF FOUND AND e.time < moment THEN
             low := e.position;
