@@ -29,6 +29,11 @@ type Harness struct {
 	// would, and arranges its own cleanup with t.Cleanup. Nil means that no other
 	// process can write to the store: that it is Exclusive.
 	Peer func(t testing.TB, d driver.Store) driver.Store
+	// LooseDelete says that the engine does not check an append and a deletion of
+	// its stream against each other: where both are made at once and expect the
+	// same version, both may succeed, and what is appended follows the deletion. The
+	// driver's documentation must say so.
+	LooseDelete bool
 }
 
 // Run runs the suite as subtests of t. Those of a feature run in parallel.

@@ -29,6 +29,7 @@ type operation struct {
 	call, end int64
 
 	expected int64 // opAppend, opDelete
+	loose    bool  // as Harness.LooseDelete
 	ids      []eventID
 	from     uint64 // opRead
 	dir      driver.Direction
@@ -41,6 +42,7 @@ type operation struct {
 	err       error
 	info      driver.StreamInfo
 	page      []sight
+	taken     occupied // of the stream, where the search has to try
 }
 
 type operationKind uint8
@@ -50,6 +52,7 @@ const (
 	opStream
 	opRead
 	opDelete
+	opEnd // of the history, in searches: what was not done by then, never is
 )
 
 type outcome uint8
@@ -118,8 +121,8 @@ func (o *operation) settle(err error) {
 		o.outcome = done
 	case errors.As(err, &conflict):
 		o.outcome, o.version = conflicted, conflict.Actual
-	case errors.Is(err, driver.ErrOutcomeUnknown) || ended(err):
-		o.outcome = unknown
+	case errors.Is(err, driver.ErrOutcomeUnknown) || ended(err) || o.kind == opDelete:
+		o.outcome = unknown // of errors of deletions no contract says that nothing was done
 	default:
 		o.outcome = refused
 	}
@@ -137,6 +140,9 @@ func (o *operation) String() string {
 			s += fmt.Sprintf(" → at %d", o.version)
 		}
 		return s
+	}
+	if o.kind == opEnd {
+		return "the end"
 	}
 	if o.kind == opStream {
 		return s + fmt.Sprintf(" → at %d, from %d", o.info.Version, o.info.First)
@@ -344,22 +350,32 @@ func (h *history) checkOneLog(log []sight, appends map[eventID]*operation, delet
 // there, it took effect at the version where they stand, some time after it
 // began; if they are not, and nobody ever saw them, it did not. Only where a stream
 // may have been deleted in between, or where events were seen that are gone, the
-// search has to try both.
+// search has to try: it took effect before the end of the history, at versions that
+// are nobody else's, or comes after that and does nothing.
 func (h *history) operations(counts func(*operation) bool) map[string][]porcupine.Operation {
-	deleted := h.deleted()
-	versions := map[eventID]uint64{}
-	seen := map[eventID]bool{}
 	var end int64
+	deleted := h.deleted()
+	seen := map[eventID]uint64{}
+	taken := map[string]occupied{}
+	see := func(s sight) {
+		seen[s.id] = s.version
+		taken[s.stream] = taken[s.stream].add(s.version, 1)
+	}
+	kept := map[eventID]bool{}
 	for _, s := range h.logs[0] {
-		versions[s.id] = s.version
+		see(s)
+		kept[s.id] = true
 	}
 	for _, o := range h.list {
 		end = max(end, o.end)
 		for _, s := range o.page {
-			seen[s.id] = true
-			if _, ok := versions[s.id]; !ok && deleted[s.stream] {
-				versions[s.id] = s.version
-			}
+			see(s)
+		}
+		switch {
+		case o.kind == opAppend && o.outcome == done:
+			taken[o.stream] = taken[o.stream].add(o.version, len(o.ids))
+		case o.kind == opStream:
+			taken[o.stream] = taken[o.stream].add(o.info.Version, 0)
 		}
 	}
 	byStream := map[string][]porcupine.Operation{}
@@ -368,24 +384,61 @@ func (h *history) operations(counts func(*operation) bool) map[string][]porcupin
 			continue
 		}
 		x := *o
-		if o.kind == opAppend || o.kind == opDelete {
-			switch o.outcome {
-			case refused:
+		switch {
+		case o.outcome == refused:
+			continue
+		case o.outcome == unknown:
+			x.end = end + 3
+		}
+		if o.kind == opAppend && o.outcome == unknown {
+			some := slices.IndexFunc(o.ids, func(id eventID) bool { return seen[id] > 0 })
+			ok := some >= 0
+			switch {
+			case ok && (kept[o.ids[some]] || deleted[o.stream]):
+				x.outcome, x.version = done, seen[o.ids[some]]+uint64(len(o.ids)-1-some)
+			case !ok && !deleted[o.stream], taken[o.stream].full():
 				continue
-			case unknown:
-				x.end = end + 1
-				if o.kind == opDelete {
-					break
-				}
-				last := o.ids[len(o.ids)-1]
-				if version, ok := versions[last]; ok {
-					x.outcome, x.version = done, version
-				} else if !deleted[o.stream] && !seen[last] {
-					continue
-				}
+			default:
+				x.taken = taken[o.stream]
 			}
 		}
 		byStream[o.stream] = append(byStream[o.stream], porcupine.Operation{ClientId: o.client, Input: &x, Output: &x, Call: x.call, Return: x.end})
 	}
+	for stream, list := range byStream {
+		x := &operation{kind: opEnd, stream: stream}
+		byStream[stream] = append(list, porcupine.Operation{Input: x, Output: x, Call: end + 1, Return: end + 2})
+	}
 	return byStream
+}
+
+// occupied are the versions of a stream that belong to events that somebody knows of,
+// and the last that there is.
+type occupied struct {
+	known map[uint64]bool
+	last  uint64
+}
+
+// add adds n versions up to last.
+func (v occupied) add(last uint64, n int) occupied {
+	if v.known == nil {
+		v.known = map[uint64]bool{}
+	}
+	v.last = max(v.last, last)
+	for i := range uint64(n) {
+		v.known[last-i] = true
+	}
+	return v
+}
+
+// full reports whether all versions are known.
+func (v occupied) full() bool { return uint64(len(v.known)) >= v.last }
+
+// free reports whether the n versions above after are there, and not known.
+func (v occupied) free(after uint64, n int) bool {
+	for i := range uint64(n) {
+		if v.known[after+i+1] {
+			return false
+		}
+	}
+	return after+uint64(n) <= v.last
 }

@@ -15,6 +15,7 @@ type lineState struct {
 	version, origin uint64
 	hash            uint64 // of all ids, in order
 	last            *lineEvent
+	over            bool // what has not happened never will
 }
 
 type lineEvent struct {
@@ -32,7 +33,7 @@ var streamModel = porcupine.Model{
 	},
 	Equal: func(a, b any) bool {
 		x, y := a.(lineState), b.(lineState)
-		return x.version == y.version && x.origin == y.origin && x.hash == y.hash
+		return x.version == y.version && x.origin == y.origin && x.hash == y.hash && x.over == y.over
 	},
 	Hash:              func(state any) uint64 { return state.(lineState).hash },
 	DescribeOperation: func(input, _ any) string { return input.(*operation).String() },
@@ -55,18 +56,24 @@ func (s lineState) step(o *operation) (ok bool, next lineState) {
 		return s.reads(o), s
 	case opDelete:
 		return s.delete(o)
+	case opEnd:
+		s.over = true
+		return true, s
 	}
 	holds := (&line{version: s.version, origin: s.origin}).holds(o.expected)
+	if o.loose && o.outcome != conflicted && s.version == s.origin && o.expected == int64(s.version) {
+		holds = true
+	}
 	switch o.outcome {
 	case done:
 		return holds && o.version == s.version+uint64(len(o.ids)), s.append(o.ids)
 	case conflicted:
 		return !holds && o.version == s.actual(), s
 	}
-	if holds { // it was done, or else comes last
-		return true, s.append(o.ids)
+	if s.over {
+		return true, s
 	}
-	return true, s
+	return holds && o.taken.free(s.version, len(o.ids)), s.append(o.ids)
 }
 
 // actual is the version that a conflict tells.
@@ -131,15 +138,16 @@ func (s sight) is(stream string, e *lineEvent) bool {
 }
 
 func (s lineState) delete(o *operation) (ok bool, next lineState) {
-	if s.version == s.origin {
-		return true, s // what becomes of it, no contract says
-	}
 	holds := uint64(o.expected) == s.version
 	switch {
+	case o.outcome == unknown && s.over:
+		return true, s
+	case s.version == s.origin:
+		return o.outcome != unknown, s // what becomes of it, no contract says
 	case o.outcome == conflicted:
 		return !holds && o.version == s.version, s
 	case !holds:
-		return o.outcome == unknown, s
+		return false, s
 	}
 	s.origin = s.version
 	return true, s

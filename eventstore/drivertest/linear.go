@@ -37,6 +37,8 @@ type LinearOptions struct {
 	Timeout time.Duration
 	// Deletes says that streams are deleted, too. The driver must be a Deleter.
 	Deletes bool
+	// LooseDelete says what it says in Harness.
+	LooseDelete bool
 	// Fault is called once, on the caller's goroutine, while the clients work,
 	// which go on until it returns. Calls may fail from then on. When it returns,
 	// the stores must be about to recover: within a minute they must answer.
@@ -75,7 +77,7 @@ func Linearize(t testing.TB, opt LinearOptions) {
 
 func testLinearizable(g *group) {
 	run := func(f *fixture, opt LinearOptions) {
-		opt.Stores = f.handles()
+		opt.Stores, opt.LooseDelete = f.handles(), f.h.LooseDelete
 		r, err := linearize(f.ctx, opt)
 		f.Log(r)
 		require.NoError(f, err)
@@ -109,7 +111,7 @@ const (
 	// healing is how long stores may take to answer after the last fault.
 	healing = time.Minute
 	// searching is how long the search may take for one stream.
-	searching = time.Minute
+	searching = 20 * time.Second
 )
 
 func linearize(ctx context.Context, opt LinearOptions) (*linear, error) {
@@ -461,6 +463,9 @@ func (r *linear) finish(ctx context.Context) error {
 
 // checkOrder searches for an order in which each stream tells what it told.
 func (r *linear) checkOrder() error {
+	for _, o := range r.list {
+		o.loose = r.LooseDelete
+	}
 	writers := r.operations(func(o *operation) bool { return !r.reads(o.client) })
 	readers := map[string][]porcupine.Operation{}
 	if len(r.Readers) > 0 {
@@ -488,13 +493,16 @@ func (r *linear) reads(client int) bool {
 }
 
 func checkOrder(stream string, ops []porcupine.Operation) error {
-	switch porcupine.CheckOperationsTimeout(streamModel, ops, searching) {
+	if porcupine.CheckOperationsTimeout(streamModel, ops, searching) == porcupine.Ok {
+		return nil
+	}
+	result, info := porcupine.CheckOperationsVerbose(streamModel, ops, searching)
+	switch result {
 	case porcupine.Ok:
 		return nil
 	case porcupine.Unknown:
-		return fmt.Errorf("%s: %d calls: no order was found in %v", stream, len(ops), searching)
+		return fmt.Errorf("%s: of %d calls no order was found in %v; see %s", stream, len(ops), searching, picture(info))
 	}
-	_, info := porcupine.CheckOperationsVerbose(streamModel, ops, searching)
 	return fmt.Errorf("%s: there is no order in which one stream could have told this; see %s", stream, picture(info))
 }
 

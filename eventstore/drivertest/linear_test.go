@@ -259,6 +259,34 @@ func TestAWriteThatIsRepeatedAfterItsAnswerWasLostIsFound(t *testing.T) {
 	require.ErrorContains(t, err, "twice")
 }
 
+// A driver whose engine deletes without regard to appends says so.
+func TestAnAppendThatADeletionDidNotSeeIsAllowedWhereTheDriverSaysSo(t *testing.T) {
+	t.Parallel()
+	loose := func() driver.Store {
+		m := newMutant()
+		m.onAppend = func(ctx context.Context, a driver.Append) driver.Result {
+			if info, err := m.full.Stream(ctx, a.Stream); err == nil && info.Deleted && a.Expected > 0 && uint64(a.Expected) == info.Version {
+				a.Expected = driver.NoStream
+			}
+			return m.full.Append(ctx, a)
+		}
+		m.onBatch = func(ctx context.Context, as []driver.Append) []driver.Result {
+			results := make([]driver.Result, len(as))
+			for i, a := range as {
+				results[i] = m.onAppend(ctx, a)
+			}
+			return results
+		}
+		return m
+	}
+	opt := drivertest.LinearOptions{Stores: []driver.Store{loose()}, Deletes: true, Ops: 200}
+	err := drivertest.Linearized(t.Context(), opt)
+	require.ErrorContains(t, err, "there is no order")
+	forget(t, err)
+	opt.Stores, opt.LooseDelete = []driver.Store{loose()}, true
+	drivertest.Linearize(t, opt)
+}
+
 func TestAHistoryThatIsWrongIsDrawn(t *testing.T) {
 	t.Parallel()
 	m := newMutant()
