@@ -81,7 +81,7 @@ func clientStream(stored eventstore.StreamName, meta map[string]string) (name st
 		return name, false, name != ""
 	}
 	name, ok = unescape(rest)
-	return name, false, ok
+	return name, false, ok && (name[0] == '$' || !plain(name)) // others are stored as they are
 }
 
 // storedType is storedStream for the name of an event's type.
