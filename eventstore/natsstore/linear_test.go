@@ -1,0 +1,89 @@
+package natsstore
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/levada-go/levada/aggregate/aggregatetest"
+	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/eventstore/driver"
+	"github.com/levada-go/levada/eventstore/drivertest"
+	"github.com/levada-go/levada/internal/natstest"
+)
+
+// process opens a store through a connection of its own, as another process would.
+func process(t testing.TB, nodes *natstest.Nodes, name string, replicas int) *store {
+	t.Helper()
+	s, err := open(t.Context(), nodes.Connect(t), &Options{Name: name, Replicas: replicas, Timeout: 20 * time.Second})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+// rest lets the clients work for a while.
+func rest(ctx context.Context, d time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	<-ctx.Done()
+}
+
+// ends has two processes work while servers of a cluster end, in turn the leader and another,
+// and come back.
+func ends(t *testing.T, times int, end func(*natstest.Node)) {
+	nodes := natstest.Processes(t, 3, false)
+	name := fresh()
+	stores := []driver.Store{process(t, nodes, name, 3), process(t, nodes, name, 3)}
+	drivertest.Linearize(t, drivertest.LinearOptions{
+		Stores: stores, Deletes: true, Timeout: 30 * time.Second,
+		Fault: func(ctx context.Context) {
+			for i := range times {
+				rest(ctx, 500*time.Millisecond)
+				victim := nodes.Leader(t, name)
+				if i%2 == 1 {
+					victim = nodes.Other(victim)
+				}
+				end(victim)
+				rest(ctx, time.Second)
+				victim.Start(t)
+				nodes.Wait(t)
+			}
+			rest(ctx, 500*time.Millisecond)
+		},
+	})
+}
+
+func TestItIsLinearizableThoughServersAreKilled(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("the leader of three servers is killed")
+	}
+	times := 2
+	if soak() {
+		times = 20
+	}
+	ends(t, times, func(n *natstest.Node) { n.Kill(t) })
+}
+
+func TestItIsLinearizableThoughServersAreRestarted(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("three servers are restarted")
+	}
+	times := 2
+	if soak() {
+		times = 20
+	}
+	ends(t, times, func(n *natstest.Node) { n.Stop(t) })
+}
+
+func TestAggregatesOfTwoProcessesAreAsOne(t *testing.T) {
+	t.Parallel()
+	nodes := natstest.Shared(t, 3)
+	name := fresh()
+	aggregatetest.Shared(t, func(t testing.TB) (a, b *eventstore.Store) {
+		return eventstore.New(process(t, nodes, name, 3), nil), eventstore.New(process(t, nodes, name, 3), nil)
+	})
+}
