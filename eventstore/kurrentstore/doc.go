@@ -1,2 +1,72 @@
-// Package kurrentstore keeps events in an EventStoreDB or KurrentDB server.
+// Package kurrentstore keeps events in EventStoreDB or KurrentDB. [Open] takes a
+// connection string and returns the portable store; [Options] say how.
+//
+//	store, err := kurrentstore.Open(ctx, "kurrentdb://admin:changeit@node1:2113,node2:2113", nil)
+//
+//	eventstore.Store ──► store ──► guard ── gRPC ──► the leader
+//	                       │         └─ finds it, leaves it when it breaks, tries again
+//	                       └─ streams, log, leases, checkpoints: all of them streams of the server
+//
+// It has been tested against the development server of package esdbdev, over gRPC, and against no
+// real EventStoreDB or KurrentDB: see docs/kurrentstore.md, which also says how to run the tests against one.
+//
+// # The guard
+//
+// Settings, protocol and requests are those of the official client,
+// EventStore-Client-Go v4.2.0; a test compares the requests. The connection is not. The client's ends
+// for good when a search for the servers fails, with callers waiting whose contexts it does not see;
+// it panics when closed while calls fail; it does not send that a read is for the leader; it loses
+// the answer of a server that answers early, and a connection whenever it
+// connects again. The tests show each of these in the client, and that the guard is free of it.
+//
+// # Guarantees
+//
+// An append is one atomic write of the server, durable as its cluster makes it.
+// Everything is asked of the leader, with the header that makes any other server
+// refuse, so that the version of a stream, and with it the reason of a refusal,
+// is not an old one. A leader that was cut off from the others and has not
+// noticed yet can answer reads from what it has; its appends do not succeed.
+//
+// An append whose answer was lost is made again with the same ids at the same exact
+// revision, which the server recognises, until Options.Patience is over; then its
+// outcome is driver.ErrOutcomeUnknown. Any and StreamExists are made exact by
+// asking where the stream stands, so they are safe to repeat, too.
+//
+// Versions are the server's revisions and one. Positions are its commit
+// positions: they increase and are far apart. A position is only ever one that
+// this package gave out. Recorded.Time is when the server says that an event was created; the clocks
+// of several leaders may differ.
+//
+// # Removal
+//
+// Truncate sets $tb; the other metadata of the stream are kept. Delete is the
+// server's soft delete: the stream counts as absent and goes on at the next version. Purge is its tombstone.
+// The server shows removed events in its log until it scavenges; this package leaves them
+// out, but not those that only $maxCount or $maxAge remove. The bytes are gone when the server has scavenged.
+//
+// Of an append that expects a version, or that the stream exists, and a Delete by another process at the same
+// moment, the append may come second and be taken, and then the stream is back: the server compares the number
+// of the last event, which a soft delete does not change. Within a process the two take turns.
+//
+// # What it cannot do
+//
+// There are no conditional appends (Tags), no inline projections, no list of
+// streams or categories, and no starting by time: the server has none of these without its projections.
+// Each is an error when it is asked for, at startup. Events that explicit
+// transactions of the old TCP interface wrote end a read with [ErrTransaction].
+//
+// # Names
+//
+// A stream has its own name on the server. The library's own streams, "$x",
+// are called "levada.sys.x" there, since names with a dollar are the server's; names that
+// start with "levada.sys." are refused. What the driver keeps for itself,
+// checkpoints and leases, is in streams "levada.sys.$…", which are nobody's to read, and
+// move no reader of the log that waits at its end.
+//
+// # Leases
+//
+// Time is the leader's. It is read off the events that the driver itself writes, and counted on
+// with a clock that measures only how long, so no machine's time of day matters but the leader's. If another
+// leader's clock differs a lease may end early or late by as much. Fences, which are versions of the stream that holds the
+// leases, rise whatever the clocks do: who has lost a lease can save no checkpoint.
 package kurrentstore
