@@ -1,6 +1,7 @@
 package natsstore
 
 import (
+	"encoding/json"
 	"strings"
 	"sync"
 	"testing"
@@ -128,4 +129,32 @@ func refusal(code string) *nats.Msg {
 // only returns a function that is true the first n times.
 func only(n int) func() bool {
 	return func() bool { n--; return n >= 0 }
+}
+
+// losing loses the next answer to a write to subjects that begin with a prefix.
+func losing(prefix string) script {
+	once := only(1)
+	return script{answer: func(request, m *nats.Msg) []*nats.Msg {
+		if strings.HasPrefix(request.Subject, prefix) && once() {
+			return nil
+		}
+		return []*nats.Msg{m}
+	}}
+}
+
+// skewed makes the clock of a server go wrong where it tells the time.
+func skewed(by time.Duration) script {
+	return script{answer: func(request, m *nats.Msg) []*nats.Msg {
+		if strings.HasPrefix(request.Subject, "$JS.API.STREAM.INFO.") {
+			var x map[string]any
+			if json.Unmarshal(m.Data, &x) == nil {
+				if text, ok := x["ts"].(string); ok {
+					now, _ := time.Parse(time.RFC3339Nano, text)
+					x["ts"] = now.Add(by)
+					m.Data, _ = json.Marshal(x)
+				}
+			}
+		}
+		return []*nats.Msg{m}
+	}}
 }
