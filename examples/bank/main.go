@@ -1,8 +1,8 @@
 // Bank sends money from account to account, and shows what becomes of it.
 //
-//	go run ./examples/bank [-db FILE]
+//	go run ./examples/bank [-db FILE | -store STORE]
 //
-// Its events are in memory, or in a file: then run it again, and again after two minutes.
+// Its events are in memory, or in a file or another store: then run it again, and again after two minutes.
 package main
 
 import (
@@ -21,29 +21,34 @@ import (
 	"github.com/levada-go/levada/aggregate"
 	"github.com/levada-go/levada/command"
 	"github.com/levada-go/levada/eventstore"
-	"github.com/levada-go/levada/eventstore/memstore"
-	"github.com/levada-go/levada/eventstore/sqlitestore"
 	"github.com/levada-go/levada/examples/bank/bank"
+	"github.com/levada-go/levada/examples/internal/program"
 	"github.com/levada-go/levada/process"
 )
 
 func main() {
 	log.SetFlags(0)
 	db := flag.String("db", "", "the file that keeps the events; none keeps them in memory")
+	store := flag.String("store", "", program.StoreHelp())
 	flag.Parse()
+	if *db == "" && *store == "" {
+		*store = "memory:"
+	}
+	place, err := program.ParsePlace(*db, *store, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Stdout, *db); err != nil {
+	if err := run(ctx, os.Stdout, place); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(ctx context.Context, out io.Writer, db string) (err error) {
-	store := memstore.Open(nil)
-	if db != "" {
-		if store, err = sqlitestore.Open(db, nil); err != nil {
-			return err
-		}
+func run(ctx context.Context, out io.Writer, place *program.Place) (err error) {
+	store, err := place.Open(ctx, "bank", nil)
+	if err != nil {
+		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 

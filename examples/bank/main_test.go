@@ -2,11 +2,14 @@ package main
 
 import (
 	"bytes"
-	"path/filepath"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/levada-go/levada/examples/internal/engines"
+	"github.com/levada-go/levada/examples/internal/program"
 )
 
 const story = `Ann pays Bob: 30.00
@@ -28,26 +31,36 @@ Bob asks Ann again, and she does nothing: 5.00
 
 `
 
+func TestMain(m *testing.M) { os.Exit(engines.Main(m)) }
+
+func told(t *testing.T, store string) string {
+	t.Helper()
+	place, err := program.ParsePlace("", store, nil)
+	require.NoError(t, err)
+	var out bytes.Buffer
+	require.NoError(t, run(t.Context(), &out, place))
+	return out.String()
+}
+
 func TestTheStoryIsTold(t *testing.T) {
 	t.Parallel()
-	for _, db := range []string{"", filepath.Join(t.TempDir(), "bank.db")} {
-		var out bytes.Buffer
-		require.NoError(t, run(t.Context(), &out, db))
-		require.Equal(t, story+`ann         90.00   held 0.00
+	const first = story + `ann         90.00   held 0.00
 bob         105.00  held 5.00
 transfer 5  waits   transfer.expire comes in 2m0s
-`, out.String())
-		if db == "" {
-			continue
+`
+	require.Equal(t, first, told(t, "memory:"))
+	engines.Each(t, func(t *testing.T, store string) {
+		if strings.HasPrefix(store, "esdb:") {
+			t.Skip("it has no list of streams, which the last table is made of")
 		}
-		out.Reset()
-		require.NoError(t, run(t.Context(), &out, db))
-		rest, ok := strings.CutPrefix(out.String(), story)
-		require.True(t, ok, out.String())
+		require.Equal(t, first, told(t, store))
+		again := told(t, store)
+		rest, ok := strings.CutPrefix(again, story)
+		require.True(t, ok, again)
 		require.Equal(t, `ann          80.00   held 0.00
 bob          110.00  held 10.00
 transfer 10  waits   transfer.expire comes in 2m0s
 transfer 5   waits   transfer.expire comes in 2m0s
 `, rest, "it goes on where it was")
-	}
+	})
 }

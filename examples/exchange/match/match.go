@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/levada-go/levada/examples/exchange/book"
+	"github.com/levada-go/levada/examples/internal/program"
 	"github.com/levada-go/levada/internal/storeurl"
 )
 
@@ -31,7 +32,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	fs.SetOutput(stderr)
 	fs.Usage = func() { usage(fs) }
 	stp := fs.String("stp", "none", "`mode` of self-trade prevention: none, cancel_newest, cancel_oldest, cancel_both or decrement")
-	fs.StringVar(&c.store, "store", "none", "`store` that keeps the events: none, "+strings.Join(storeurl.Forms(), ", "))
+	fs.StringVar(&c.store, "store", "none", "none, or "+program.StoreHelp())
 	fs.IntVar(&c.inflight, "inflight", 1024, "`commands` under way at a time with a store")
 	fs.BoolVar(&c.resume, "resume", false, "continue the interrupted run whose events are in the store; needs the same input.\nWhat was written before is written again, but for sqlite:FILE, beside which a file tells")
 	fs.BoolVar(&c.summary, "summary", false, "print one object with totals instead of the lines")

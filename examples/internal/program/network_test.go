@@ -10,6 +10,8 @@ import (
 
 	"github.com/levada-go/levada/eventstore"
 	"github.com/levada-go/levada/eventstore/memstore"
+	"github.com/levada-go/levada/internal/natstest"
+	"github.com/levada-go/levada/presence"
 )
 
 func TestAStoreWithoutANetworkHasNone(t *testing.T) {
@@ -19,6 +21,37 @@ func TestAStoreWithoutANetworkHasNone(t *testing.T) {
 	n, err := network("test", store)
 	require.NoError(t, err)
 	require.Equal(t, &Network{}, n)
+}
+
+func TestProcessesOnOneNATSStoreHaveTheirPeopleInCommon(t *testing.T) {
+	t.Setenv(secretVariable, "")
+	place, err := ParsePlace("", natstest.Run(t).URL(), nil)
+	require.NoError(t, err)
+	nodes := map[string]*presence.Presence{}
+	for _, node := range []string{"a", "b", "another program"} {
+		store, err := place.Open(t.Context(), "test", nil)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = store.Close() })
+		name := "test"
+		if len(node) > 1 {
+			name = node
+		}
+		n, err := network(name, store)
+		require.NoError(t, err)
+		nodes[node], err = presence.New(&presence.Options{Node: node, Transport: n.Presence})
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = nodes[node].Close() })
+	}
+	diffs, err := nodes["b"].Diffs("room")
+	require.NoError(t, err)
+	defer diffs.Close()
+	for _, node := range []string{"another program", "a"} {
+		_, err := nodes[node].Connect().Track("room", "user of "+node, nil)
+		require.NoError(t, err)
+	}
+	diff, err := diffs.Next(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"user of a"}, diff.Joined)
 }
 
 func TestTheSecretIsThatOfTheEnvironment(t *testing.T) {

@@ -19,8 +19,21 @@ type Place struct {
 	file string // of SQLite, else ""
 }
 
-// StoreHelp says what -store takes, for the help of a flag.
-func StoreHelp() string { return "the `STORE`, one of " + strings.Join(storeurl.Forms(), ", ") }
+// StoreHelp says what -store takes, for the help of a flag, in lines of some 80 bytes.
+func StoreHelp() string {
+	help, line := "the `STORE`, one of", 0
+	for i, form := range storeurl.Forms() {
+		if i > 0 {
+			help += ","
+		}
+		if line += len(form) + 2; i == 0 || line > 80 {
+			help, line = help+"\n"+form, len(form)
+		} else {
+			help += " " + form
+		}
+	}
+	return help
+}
 
 // ParsePlace returns the place that -db or -store names, or that of a file where neither does. An error says which flag is
 // wrong, and holds no password.

@@ -72,6 +72,7 @@ func TestTheCommandLine(t *testing.T) {
 	}{
 		"-h":                           {0, "Test tests. It prints the address"},
 		"-help":                        {0, "keeps all; by default levada/test.db"},
+		"-h -h":                        {0, "memory:, sqlite:FILE, postgres://USER:PASSWORD@HOST/DATABASE,\n"},
 		"lobby":                        {2, `unexpected argument "lobby"`},
 		"-unheard":                     {2, "Run test -h for help"},
 		"-store nowhere":               {2, `-store "nowhere" is not one of memory:, sqlite:FILE`},
