@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -288,29 +287,4 @@ func FuzzRead(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
-}
-
-// An old year's ledger goes into a file and out of the store, once the report has seen it.
-func Example() {
-	ctx := context.Background()
-	store := memstore.Open(nil)
-	defer store.Close()
-	store.Types.Register("noted", Noted{})
-	if _, err := store.Append(ctx, "ledger-2019", eventstore.NoStream, eventstore.Event{Data: Noted{"opened"}}, eventstore.Event{Data: Noted{"closed"}}); err != nil {
-		fmt.Println(err)
-	}
-	report := at{"report": 1}
-	keeper := &retention.Keeper{Store: store, Readers: []retention.Reader{report}}
-
-	dir, _ := os.MkdirTemp("", "")
-	defer os.RemoveAll(dir)
-	file := filepath.Join(dir, "ledger-2019.jsonl")
-	fmt.Println(retention.ArchiveFile(ctx, store, "ledger-2019", file))
-	fmt.Println(keeper.Purge(ctx, "ledger-2019"))
-	report["report"] = 2
-	fmt.Println(keeper.Purge(ctx, "ledger-2019"))
-	// Output:
-	// 2 <nil>
-	// retention: ledger-2019: report is at position 1 and has yet to see what is at 2
-	// <nil>
 }
