@@ -408,6 +408,7 @@ func TestGroupsAreManaged(t *testing.T) {
 	require.EqualValues(t, 3, f.info(t, "s-1", "g").Settings.MaxRetryCount)
 	sub = f.join(t, "s-1", "g", 1)
 	gives(t, sub, "a")
+	eventually(t, "a checkpoint", func() bool { return f.info(t, "s-1", "g").Stats.LastCheckpointedEventRevision != nil })
 
 	require.NoError(t, f.RestartPersistentSubscriptionSubsystem(ctx, esdb.RestartPersistentSubscriptionSubsystemOptions{}))
 	require.NotNil(t, receive(t, sub).SubscriptionDropped)

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,6 +51,34 @@ func TestTheOfficialNodeClientsAgree(t *testing.T) {
 	}
 }
 
+// TestTheScriptOfThePageRuns runs the example for Node in docs/esdbdev.md.
+func TestTheScriptOfThePageRuns(t *testing.T) {
+	t.Parallel()
+	dir := nodeModules(t)
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "esdbdev.md"))
+	require.NoError(t, err)
+	_, script, ok := strings.Cut(string(page), "```js\n")
+	require.True(t, ok)
+	script, _, _ = strings.Cut(script, "```")
+	store := memstore.Open(nil)
+	t.Cleanup(func() { store.Close() })
+	const there = "esdb://127.0.0.1:2113?tls=false"
+	require.Contains(t, script, there)
+	file, err := os.CreateTemp(filepath.Join(dir, "node_modules"), "page-*.mjs")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.Remove(file.Name()) })
+	_, err = file.WriteString(strings.Replace(script, there, serve(t, store, nil).URL(), 1))
+	require.NoError(t, err)
+	require.NoError(t, file.Close())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "node", file.Name()).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Equal(t, "placed { total: 7 }\n", string(out))
+}
+
+var installing sync.Mutex
+
 // nodeModules returns a folder with the script and what it needs: the one in the
 // repository, where what npm fetched stays for the next time, else a copy.
 func nodeModules(t *testing.T) string {
@@ -62,6 +91,8 @@ func nodeModules(t *testing.T) string {
 			t.Skipf("there is no %s: the Node clients are not tried", program)
 		}
 	}
+	installing.Lock()
+	defer installing.Unlock()
 	lock, err := os.ReadFile(filepath.Join("interop", "package-lock.json"))
 	require.NoError(t, err)
 	sum := sha256.Sum256(lock)
