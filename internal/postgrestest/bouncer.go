@@ -50,6 +50,7 @@ func StartBouncer(t testing.TB, s *Server, config ...string) *Bouncer {
 	t.Cleanup(func() {
 		select {
 		case <-ended:
+			t.Errorf("postgrestest: pgbouncer ended before: %v", cmd.ProcessState)
 		default:
 			_ = cmd.Process.Kill()
 			<-ended
