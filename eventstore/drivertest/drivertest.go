@@ -31,8 +31,8 @@ type Harness struct {
 	Peer func(t testing.TB, d driver.Store) driver.Store
 	// LooseDelete says that the engine does not check an append and a deletion of
 	// its stream against each other: where both are made at once and expect the
-	// same version, both may succeed, and what is appended follows the deletion. The
-	// driver's documentation must say so.
+	// stream as it was, both may succeed, and what is appended follows the deletion.
+	// The driver's documentation must say so.
 	LooseDelete bool
 }
 

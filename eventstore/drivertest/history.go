@@ -145,7 +145,7 @@ func (o *operation) String() string {
 		return "the end"
 	}
 	if o.kind == opStream {
-		return s + fmt.Sprintf(" → at %d, from %d", o.info.Version, o.info.First)
+		return s + fmt.Sprintf(" → at %d, from %d, origin %d, deleted %t", o.info.Version, o.info.First, o.info.Origin, o.info.Deleted)
 	}
 	var list []string
 	for _, e := range o.page {

@@ -61,8 +61,8 @@ func (s lineState) step(o *operation) (ok bool, next lineState) {
 		return true, s
 	}
 	holds := (&line{version: s.version, origin: s.origin}).holds(o.expected)
-	if o.loose && o.outcome != conflicted && s.version == s.origin && o.expected == int64(s.version) {
-		holds = true
+	if o.loose && o.outcome != conflicted && s.version == s.origin && s.version > 0 {
+		holds = holds || o.expected == int64(s.version) || o.expected == driver.StreamExists
 	}
 	switch o.outcome {
 	case done:

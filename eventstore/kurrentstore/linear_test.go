@@ -33,7 +33,7 @@ func TestItIsLinearizableThoughAnswersAreLostAndTheServerStops(t *testing.T) {
 	t.Parallel()
 	server := serve(t, nil)
 	drivertest.Linearize(t, drivertest.LinearOptions{
-		Stores: []driver.Store{openDriver(t, server.URL(), nil), openDriver(t, server.URL(), nil)}, Deletes: true, LooseDelete: true,
+		Stores: []driver.Store{openDriver(t, server.URL(), nil), openDriver(t, server.URL(), nil)},
 		Fault: func(ctx context.Context) {
 			for i := range long(6) {
 				for _, f := range []esdbdev.Fault{
@@ -65,7 +65,7 @@ func TestItIsLinearizableThoughTheLeaderChanges(t *testing.T) {
 	a, b := cluster(t)
 	url := "esdb://" + a.Addr() + "," + b.Addr() + "?tls=false"
 	drivertest.Linearize(t, drivertest.LinearOptions{
-		Stores: []driver.Store{openDriver(t, url, nil), openDriver(t, url, nil)}, Deletes: true, LooseDelete: true,
+		Stores: []driver.Store{openDriver(t, url, nil), openDriver(t, url, nil)},
 		Fault: func(ctx context.Context) {
 			for i := range long(6) {
 				rest(ctx, 100*time.Millisecond)
