@@ -1,7 +1,9 @@
 package aggregatetest_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/levada-go/levada/aggregate"
@@ -41,11 +43,21 @@ func (c Shut) Execute(d Door) ([]aggregate.Event[Door], error) {
 	return []aggregate.Event[Door]{Closed{}}, nil
 }
 
-var t *testing.T // of the test
+// A report is what stands for the *testing.T of a test here: it prints what fails.
+type report struct{ testing.TB }
+
+func (report) Helper()                           {}
+func (report) Cleanup(func())                    {}
+func (report) Fatalf(format string, args ...any) { fmt.Printf(format, args...) }
+func (report) Fatal(args ...any)                 { fmt.Println(args...) }
+func (report) Context() context.Context          { return context.Background() }
+
+var t report
 
 // In a test, t is the argument.
 func ExampleGiven() {
 	aggregatetest.Given(t, Doors, Opened{}).
 		When(Shut{"front"}).Then(Closed{}).
 		When(Shut{"front"}).ThenError(ErrShut)
+	// Output:
 }

@@ -1,6 +1,8 @@
 package processtest_test
 
 import (
+	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -36,7 +38,16 @@ var invitations = &process.Type[Invitation]{
 	Commands: map[string]command.Command{"guest.remind": Remind{}},
 }
 
-var t *testing.T // of the test
+// A report is what stands for the *testing.T of a test here: it prints what fails.
+type report struct{ testing.TB }
+
+func (report) Helper()                           {}
+func (report) Cleanup(func())                    {}
+func (report) Fatalf(format string, args ...any) { fmt.Printf(format, args...) }
+func (report) Fatal(args ...any)                 { fmt.Println(args...) }
+func (report) Context() context.Context          { return context.Background() }
+
+var t report
 
 // In a test, t is the argument.
 func ExampleGiven() {
@@ -44,4 +55,5 @@ func ExampleGiven() {
 		After(24 * time.Hour).ThenNothing().
 		When(Replied{"bob"}).ThenEnded("bob").
 		After(24 * time.Hour).Then(Remind{"ann"})
+	// Output:
 }
