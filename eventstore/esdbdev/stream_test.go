@@ -311,6 +311,13 @@ func TestStreamMetadataLimitsWhatIsRead(t *testing.T) {
 	f.must(t, "age-1", esdb.Any{}, events("a", "b")...)
 	set("age-1", func(m *esdb.StreamMetadata) { m.SetMaxAge(time.Hour) })
 	require.Equal(t, "a b", types(f.read(t, "age-1")))
+	set("age-1", func(m *esdb.StreamMetadata) { m.SetMaxAge(time.Second) })
+	eventually(t, "they are too old", func() bool { return len(f.read(t, "age-1")) == 0 })
+	f.must(t, "age-1", esdb.Any{}, event("c"))
+	sub, err := f.SubscribeToStream(t.Context(), "age-1", esdb.SubscribeToStreamOptions{From: esdb.Start{}})
+	require.NoError(t, err)
+	defer sub.Close()
+	says(t, sub, "c", "caught up")
 
 	// Of metadata itself only the latest can be read, from either end.
 	require.Len(t, f.read(t, "$$before-1"), 1)
