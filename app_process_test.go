@@ -99,6 +99,37 @@ func TestAProcessThatStoppedIsUnhealthy(t *testing.T) {
 	})
 }
 
+// One definition runs in as many apps as there are stores, and each knows of its own events only.
+func TestAppsOnStoresOfTheirOwnShareNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		typ := chains()
+		models := make([]projection.Memory[Totals], 2)
+		var apps []*levada.App
+		for i := range models {
+			app := newApp(t, newStore(t), levada.Config{Projections: []projection.Runner{totals(&models[i])}, Processes: []process.Opener{typ}})
+			run(t, app)
+			apps = append(apps, app)
+		}
+		_, err := apps[0].Dispatch(t.Context(), Count{"a"}, command.Wait("chain", "totals"))
+		require.NoError(t, err)
+		synctest.Wait()
+		require.Equal(t, 4, total(&models[0], "a"))
+		require.Zero(t, total(&models[1], "a"))
+		for i, want := range []int{1, 0} {
+			n := 0
+			for _, err := range process.Instances(t.Context(), apps[i].Store, "chain", process.All) {
+				require.NoError(t, err)
+				n++
+			}
+			require.Equal(t, want, n)
+		}
+		consumers, err := apps[1].Store.Consumers(t.Context())
+		require.NoError(t, err)
+		require.Zero(t, consumers[0].Position)
+	})
+}
+
 func TestStuckInstancesMakeAnAppUnhealthy(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
