@@ -251,8 +251,6 @@ func TestMetadataOfAStreamKeepWhatOthersPutThere(t *testing.T) {
 	require.NoError(t, err)
 	require.JSONEq(t, `{"$acl":{"$r":["a","b"]},"$tb":7,"big":12345678901234567890}`, string(text))
 	require.Equal(t, uint64(7), n.truncateBefore())
-	require.False(t, n.deleted())
-	require.True(t, n.with(metaTruncate, math.MaxInt64).deleted())
 	require.NotContains(t, m.members, metaTruncate)
 	require.Equal(t, strconv.FormatUint(uint64(math.MaxInt64), 10), string(n.with(metaTruncate, softDeleted).members[metaTruncate]))
 }

@@ -23,12 +23,16 @@ type streamMeta struct {
 }
 
 const (
-	metaTruncate = "$tb"             // the first revision that can be read
-	metaOrigin   = "levada.origin"   // the version at which the stream was last deleted by this driver
-	metaOriginAt = "levada.originAt" // the version of the metadata that said so first
+	metaTruncate = "$tb" // the first revision that can be read
 	metaMaxCount = "$maxCount"
 	typeMetadata = "$metadata"
 	softDeleted  = math.MaxInt64 // as $tb
+
+	// What this driver notes: the version at which a stream was last deleted; the
+	// one at which it is being deleted, and by which call. The server does not say the first when a stream has come back.
+	metaOrigin   = "levada.origin"
+	metaDeleting = "levada.deleting"
+	metaDeleter  = "levada.deleter"
 )
 
 func metaName(name string) string { return "$$" + name }
@@ -39,38 +43,54 @@ func (m *streamMeta) number(key string) (uint64, bool) {
 	return n, err == nil
 }
 
-// deleted reports whether the stream is deleted so that it may come back.
-func (m *streamMeta) deleted() bool {
-	n, _ := m.number(metaTruncate)
-	return n == softDeleted
-}
-
 // truncateBefore is the first revision that can be read, so far as $tb says.
 func (m *streamMeta) truncateBefore() uint64 {
 	n, _ := m.number(metaTruncate)
 	return n
 }
 
-// origin is the version at which the stream was last deleted, so far as this driver did it.
+// deleted reports whether the stream is deleted so that it may come back.
+func (m *streamMeta) deleted() bool { return m.truncateBefore() == softDeleted }
+
+// origin is the version at which the stream was last deleted, so far as this
+// driver did it. A stream that comes back begins where the deletion was.
 func (m *streamMeta) origin() uint64 {
+	if n, ok := m.number(metaDeleting); ok && n > 0 && n == m.truncateBefore() {
+		return n
+	}
 	n, _ := m.number(metaOrigin)
 	return n
 }
 
-// deletedAt returns the version at which a stream that is deleted was deleted. ok is
-// false if that was not said since: origin is about an earlier time.
-func (m *streamMeta) deletedAt() (version uint64, ok bool) {
-	at, _ := m.number(metaOriginAt)
-	return m.origin(), m.origin() > 0 && at == m.version
+func (m *streamMeta) deleter() string {
+	var id string
+	if json.Unmarshal(m.members[metaDeleter], &id) != nil {
+		return ""
+	}
+	return id
 }
 
-// with returns m with a member changed.
+// with returns m with a member changed, or removed if n is 0.
 func (m *streamMeta) with(key string, n uint64) *streamMeta {
+	out := m.clone()
+	if delete(out.members, key); n > 0 {
+		out.members[key] = strconv.AppendUint(nil, n, 10)
+	}
+	return out
+}
+
+func (m *streamMeta) clone() *streamMeta {
 	out := &streamMeta{version: m.version, members: maps.Clone(m.members)}
 	if out.members == nil {
 		out.members = map[string]json.RawMessage{}
 	}
-	out.members[key] = strconv.AppendUint(nil, n, 10)
+	return out
+}
+
+// deleting returns m with the note that a call is about to delete the stream at a version.
+func (m *streamMeta) deleting(version uint64, call string) *streamMeta {
+	out := m.with(metaOrigin, m.origin()).with(metaDeleting, version)
+	out.members[metaDeleter], _ = json.Marshal(call) // a string cannot fail
 	return out
 }
 

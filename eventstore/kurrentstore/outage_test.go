@@ -353,16 +353,7 @@ func TestWaitGoesOnAfterItsSubscriptionWasDropped(t *testing.T) {
 	var last uint64
 	for i := range 4 {
 		woken := make(chan error, 1)
-		go func() {
-			for {
-				if err := d.Wait(ctx, last); err != nil {
-					woken <- err
-					return
-				}
-				woken <- nil
-				return
-			}
-		}()
+		go func() { woken <- d.Wait(ctx, last) }()
 		require.Eventually(t, func() bool { return made() > i }, 10*time.Second, time.Millisecond)
 		select {
 		case err := <-woken:

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
+
 	"github.com/levada-go/levada/eventstore/driver"
 )
 
@@ -24,14 +26,15 @@ func (d *store) Truncate(ctx context.Context, stream string, before uint64) erro
 		case before <= 1 || before-1 <= m.truncateBefore():
 			return nil
 		}
-		return d.saveMeta(ctx, name, m.with(metaTruncate, before-1))
+		return d.saveMeta(ctx, name, m.with(metaOrigin, m.origin()).with(metaDeleting, 0).with(metaTruncate, before-1))
 	})
 }
 
-// Delete is the server's own soft delete, which checks the version. That
-// replaces the metadata, so they are put back, together with the version at which the
-// stream was deleted, which the server does not tell.
+// Delete is the server's own soft delete, which checks the version. First it is
+// noted among the metadata that this call is about to delete the stream there: so it is known
+// where a stream began that came back, whose deletion it was, and whether an answer that was lost was a success.
 func (d *store) Delete(ctx context.Context, stream string, expected int64) error {
+	call := uuid.NewString()
 	return d.remove(ctx, stream, func(ctx context.Context, name string) error {
 		p, m, err := d.findWithMeta(ctx, name)
 		if err != nil {
@@ -50,25 +53,46 @@ func (d *store) Delete(ctx context.Context, stream string, expected int64) error
 		if p.absent() {
 			return nil
 		}
+		m = m.deleting(p.version, call)
+		if err := d.saveMeta(ctx, name, m); err != nil {
+			return err
+		}
 		_, err = d.g.do(ctx, func(ctx context.Context, n *node) error {
 			return d.g.delete(ctx, n, name, p.version)
 		})
-		if err != nil {
+		var wrong *errWrongVersion
+		if err != nil && !errors.As(err, &wrong) {
 			return err
 		}
-		return d.restoreMeta(ctx, name, m, p.version)
+		now, err2 := d.loadMeta(ctx, name)
+		switch {
+		case err2 != nil:
+			return err2
+		case now.truncateBefore() < p.version: // it is there: it was appended to
+			if err == nil {
+				err = &errWrongVersion{}
+			}
+			return err
+		case now.deleter() == call:
+			return nil
+		case now.deleter() == "":
+			return d.restoreMeta(ctx, name, m)
+		case expected == driver.Any:
+			return nil // somebody else has
+		}
+		return &driver.ConflictError{}
 	})
 }
 
-// restoreMeta gives a stream that was deleted at a version the metadata that it
-// had, but for those that say what can be read. It may have come back in the meantime.
-func (d *store) restoreMeta(ctx context.Context, name string, was *streamMeta, version uint64) error {
+// restoreMeta gives a stream back the metadata that it had before the server
+// deleted it, where the server forgets them, but for what can be read of it. It may have come back in the meantime.
+func (d *store) restoreMeta(ctx context.Context, name string, was *streamMeta) error {
 	for {
 		m, err := d.loadMeta(ctx, name)
-		if err != nil {
+		if err != nil || m.deleter() != "" {
 			return err
 		}
-		m = m.with(metaOrigin, max(version, m.origin())).with(metaOriginAt, m.version+1)
+		m = m.clone()
 		for k, v := range was.members {
 			if _, ok := m.members[k]; !ok && k != metaTruncate {
 				m.members[k] = v

@@ -14,6 +14,7 @@ import (
 
 	"github.com/levada-go/levada/eventstore"
 	"github.com/levada-go/levada/eventstore/driver"
+	"github.com/levada-go/levada/eventstore/esdbdev"
 	"github.com/levada-go/levada/eventstore/memstore"
 )
 
@@ -80,7 +81,7 @@ func TestMetadataOfOtherProgramsSurviveRemovals(t *testing.T) {
 		require.NoError(t, err)
 		var m map[string]json.RawMessage
 		require.NoError(t, json.Unmarshal(e.Event.Data, &m))
-		delete(m, metaOriginAt)
+		delete(m, metaDeleter)
 		have, err := json.Marshal(m)
 		require.NoError(t, err)
 		require.JSONEq(t, want, string(have))
@@ -89,9 +90,9 @@ func TestMetadataOfOtherProgramsSurviveRemovals(t *testing.T) {
 	require.NoError(t, d.Truncate(ctx, "s", 4))
 	has(`{"$acl":{"$r":["a","b"],"$w":"$all"},"owner":{"n":12345678901234567890},"$tb":3}`)
 	require.NoError(t, d.Delete(ctx, "s", driver.Any))
-	has(`{"$acl":{"$r":["a","b"],"$w":"$all"},"owner":{"n":12345678901234567890},"$tb":9223372036854775807,"levada.origin":9}`)
+	has(`{"$acl":{"$r":["a","b"],"$w":"$all"},"owner":{"n":12345678901234567890},"$tb":9223372036854775807,"levada.deleting":9}`)
 	require.NoError(t, d.Append(ctx, driver.Append{Stream: "s", Expected: driver.NoStream, Events: events(6)}).Err)
-	has(`{"$acl":{"$r":["a","b"],"$w":"$all"},"owner":{"n":12345678901234567890},"$tb":9,"levada.origin":9}`)
+	has(`{"$acl":{"$r":["a","b"],"$w":"$all"},"owner":{"n":12345678901234567890},"$tb":9,"levada.deleting":9}`)
 
 	// What the server itself leaves out is not there.
 	set(`{"$maxCount":2,"$tb":9,"levada.origin":9}`)
@@ -102,25 +103,68 @@ func TestMetadataOfOtherProgramsSurviveRemovals(t *testing.T) {
 	set(`{"$maxAge":3600}`)
 	info, err = d.Stream(ctx, "s")
 	require.NoError(t, err)
-	require.Equal(t, driver.StreamInfo{Name: "s", Version: 15, First: 1}, info)
+	require.Equal(t, driver.StreamInfo{Name: "s", Version: 15, First: 1}, info, "what another program forgets is forgotten")
 }
 
-func TestADeletionThatWasCutShortIsStillOne(t *testing.T) {
+func TestADeletionWhoseAnswerIsLostIsMadeOnce(t *testing.T) {
+	t.Parallel()
+	server := serve(t, nil)
+	d, other := openDriver(t, server.URL(), nil), openDriver(t, server.URL(), nil)
+	ctx := t.Context()
+	for i := range 4 {
+		name := fmt.Sprint("s-", i)
+		require.NoError(t, d.Append(ctx, driver.Append{Stream: name, Events: events(4)}).Err)
+		until := make(chan struct{})
+		when := esdbdev.AfterCommit
+		if i%2 == 1 {
+			when = esdbdev.BeforeCommit
+		}
+		server.Inject(esdbdev.Fault{Method: esdbdev.MethodDelete, Stream: name, Times: 1, When: when, Until: until, Err: esdbdev.Unavailable()})
+		done := make(chan error, 1)
+		go func() { done <- d.Delete(ctx, name, 4) }()
+		if when == esdbdev.AfterCommit {
+			// It has happened, and somebody begins the stream anew before the deletion is made again.
+			require.Eventually(t, func() bool {
+				return other.Append(ctx, driver.Append{Stream: name, Expected: driver.NoStream, Events: events(2)}).Err == nil
+			}, 10*time.Second, time.Millisecond)
+		}
+		close(until)
+		require.NoError(t, <-done)
+		info, err := d.Stream(ctx, name)
+		require.NoError(t, err)
+		if when == esdbdev.AfterCommit {
+			require.Equal(t, driver.StreamInfo{Name: name, Version: 6, First: 5, Origin: 4}, info)
+		} else {
+			require.Equal(t, driver.StreamInfo{Name: name, Version: 4, First: 5, Deleted: true, Origin: 4}, info)
+		}
+	}
+}
+
+func TestADeletionThatForgetsMetadataIsMendedAfterwards(t *testing.T) {
 	t.Parallel()
 	server := serve(t, nil)
 	d := openDriver(t, server.URL(), nil)
 	ctx := t.Context()
-	require.NoError(t, d.Append(ctx, driver.Append{Stream: "s", Events: events(4)}).Err)
-	// The server wipes the metadata when it deletes; the driver dies before it has put them back.
-	d.try(t, func(ctx context.Context, n *node) error { return d.g.delete(ctx, n, "s", 4) })
-	require.NoError(t, d.saveMeta(ctx, "s", (&streamMeta{version: 1}).with(metaTruncate, softDeleted)))
-	info, err := d.Stream(ctx, "s")
-	require.NoError(t, err)
-	require.Equal(t, driver.StreamInfo{Name: "s", Version: 4, First: 5, Deleted: true, Origin: 4}, info)
-	require.NoError(t, d.Delete(ctx, "s", driver.Any))
-	r := d.Append(ctx, driver.Append{Stream: "s", Expected: driver.NoStream, Events: events(1)})
-	require.NoError(t, r.Err)
-	require.Equal(t, uint64(5), r.Version)
+	for i, back := range []bool{false, true} {
+		name := fmt.Sprint("s-", i)
+		require.NoError(t, d.Append(ctx, driver.Append{Stream: name, Events: events(4)}).Err)
+		was := (&streamMeta{}).deleting(4, "a call")
+		was.members["owner"] = json.RawMessage(`"ann"`)
+		// The server deletes, and writes $tb alone; perhaps somebody begins the stream anew.
+		require.NoError(t, d.saveMeta(ctx, name, (&streamMeta{}).with(metaTruncate, softDeleted)))
+		want := driver.StreamInfo{Name: name, Version: 4, First: 5, Deleted: true, Origin: 4}
+		if back {
+			require.NoError(t, d.Append(ctx, driver.Append{Stream: name, Expected: driver.NoStream, Events: events(2)}).Err)
+			want = driver.StreamInfo{Name: name, Version: 6, First: 5, Origin: 4}
+		}
+		require.NoError(t, d.restoreMeta(ctx, name, was))
+		info, err := d.Stream(ctx, name)
+		require.NoError(t, err)
+		require.Equal(t, want, info)
+		m, err := d.loadMeta(ctx, name)
+		require.NoError(t, err)
+		require.Equal(t, `"ann"`, string(m.members["owner"]))
+	}
 }
 
 func TestTheServersOwnEventsAreLeftOutAndPassedOver(t *testing.T) {

@@ -90,16 +90,16 @@ func (t *turns) take(ctx context.Context, stream string) (func(), error) {
 
 // A place is where the server has a stream.
 type place struct {
-	version uint64 // of its last event, deleted or not
-	deleted bool   // soft: it counts as absent and goes on at version+1
-	meta    *streamMeta
+	version uint64    // of its last event, deleted or not
+	deleted bool      // it counts as absent and goes on at version+1
 	last    *recorded // its last event, nil if that cannot be read
 }
 
 // absent reports whether expectations count the stream as absent.
 func (p *place) absent() bool { return p.deleted || p.version == 0 }
 
-// find asks the leader where a stream is, named as on the server.
+// find asks the leader where a stream is, named as on the server. Its last event
+// tells, if there is one; else the metadata, read after it, tell why there is none.
 func (d *store) find(ctx context.Context, name string) (place, error) {
 	for {
 		e, err := d.g.one(ctx, readStream(name, 0, 1, true))
@@ -109,41 +109,32 @@ func (d *store) find(ctx context.Context, name string) (place, error) {
 		case err != nil && !errors.Is(err, errNoStream):
 			return place{}, err
 		}
-		m, err2 := d.loadMeta(ctx, name)
-		if err2 != nil {
-			return place{}, err2
+		m, err := d.loadMeta(ctx, name)
+		if err != nil {
+			return place{}, err
 		}
-		switch {
-		case errors.Is(err, errNoStream) && !m.deleted():
-			if m.version > 0 && m.truncateBefore() > 0 {
-				// It has metadata as one that came back has: it may have, in between.
-				v, err := d.probe(ctx, name)
-				if err != nil {
-					return place{}, err
-				}
-				if v > 0 {
-					return place{version: v, meta: m}, nil
-				}
-			}
-			return place{meta: m}, nil
-		case errors.Is(err, errNoStream):
-			v, known := m.deletedAt()
-			if !known { // deleted by somebody else, or just now
-				if v, err = d.probe(ctx, name); err != nil {
-					return place{}, err
-				}
-			}
-			return place{version: v, deleted: true, meta: m}, nil
+		before := m.truncateBefore()
+		if before == 0 {
+			return place{}, nil
 		}
-		if m.deleted() {
-			continue // deleted in between
-		}
-		// There is a stream, and all of it is truncated.
+		// It is deleted, or all of it is truncated, or was when the last event was asked for.
 		v, err := d.probe(ctx, name)
 		if err != nil {
 			return place{}, err
 		}
-		return place{version: v, meta: m}, nil
+		if !m.deleted() {
+			if v <= before {
+				return place{version: v}, nil
+			}
+			continue
+		}
+		now, err := d.loadMeta(ctx, name)
+		if err != nil {
+			return place{}, err
+		}
+		if now.version == m.version { // it did not come back before it was asked for its version
+			return place{version: v, deleted: v > 0}, nil
+		}
 	}
 }
 
@@ -183,44 +174,45 @@ func (d *store) Stream(ctx context.Context, stream string) (driver.StreamInfo, e
 	if err != nil {
 		return info, err
 	}
-	for {
-		p, m, err := d.findWithMeta(ctx, name)
-		if err != nil {
-			return info, err
-		}
-		if m.deleted() != p.deleted {
-			continue // it was deleted, or came back, in between
-		}
-		if p.version == 0 {
-			return info, nil
-		}
-		info.Version, info.Deleted, info.First, info.Origin = p.version, p.deleted, p.version+1, min(m.origin(), p.version)
-		if p.deleted {
-			info.Origin = p.version
-		} else if p.last != nil {
-			info.First, err = d.first(ctx, name, p.version, m)
-		}
+	p, m, err := d.findWithMeta(ctx, name)
+	if err != nil || p.version == 0 {
 		return info, err
 	}
+	info.Version, info.Deleted, info.First, info.Origin = p.version, p.deleted, p.version+1, m.origin()
+	if p.deleted {
+		info.Origin = p.version
+	} else if p.last != nil {
+		info.First, err = d.first(ctx, name, p.version, m)
+	}
+	return info, err
 }
 
-// findWithMeta is find, and the stream's metadata, at the same time.
+// findWithMeta is find and the metadata that the stream had when it was there. As versions only rise,
+// it was there all the time between two looks that see the same.
 func (d *store) findWithMeta(ctx context.Context, name string) (place, *streamMeta, error) {
-	type result struct {
-		m   *streamMeta
-		err error
-	}
-	c := make(chan result, 1)
-	go func() {
-		m, err := d.loadMeta(ctx, name)
-		c <- result{m, err}
-	}()
 	p, err := d.find(ctx, name)
-	r := <-c
-	if err == nil {
-		err = r.err
+	for was := uint64(0); ; {
+		if err != nil {
+			return place{}, nil, err
+		}
+		m, err := d.loadMeta(ctx, name)
+		if err != nil {
+			return place{}, nil, err
+		}
+		if m.version == 0 {
+			return p, m, nil // it never had any
+		}
+		again, err := d.find(ctx, name)
+		if err != nil {
+			return place{}, nil, err
+		}
+		// It may have been deleted where it was, and not yet when it was first looked at. Metadata
+		// that stay like that are another program's mistake.
+		if again.version == p.version && again.deleted == p.deleted && (p.deleted || m.origin() < max(p.version, 1) || m.version == was) {
+			return p, m, nil
+		}
+		p, was = again, m.version
 	}
-	return p, r.m, err
 }
 
 // first returns the version of the first event that can be read.
