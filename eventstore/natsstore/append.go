@@ -160,9 +160,16 @@ func (w *write) do(ctx context.Context) (state, error) {
 	}
 }
 
+// slowest is how many bytes a second a connection is expected to take at least.
+const slowest = 1 << 20
+
 // send writes the messages, and fails if one of them may not have been.
 func (w *write) send(ctx context.Context, list []*nats.Msg) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, w.s.log.sending)
+	size := 0
+	for _, m := range list {
+		size += len(m.Data)
+	}
+	ctx, cancel := context.WithTimeout(ctx, w.s.log.sending+time.Duration(size)*time.Second/slowest)
 	defer cancel()
 	if len(list) == 1 {
 		return w.s.log.publish(ctx, list[0])

@@ -132,6 +132,9 @@ func TestConformanceOnOneServer(t *testing.T) {
 
 func TestConformanceOnACluster(t *testing.T) {
 	t.Parallel()
+	if raceEnabled && !soak() {
+		t.Skip("the race detector makes three servers in one process take minutes (LEVADA_SOAK=1); one has the same clients")
+	}
 	nodes := natstest.Shared(t, 3)
 	nc := nodes.Connect(t)
 	drivertest.Run(t, harness(func(testing.TB) (*natstest.Nodes, *nats.Conn) { return nodes, nc }, 3))

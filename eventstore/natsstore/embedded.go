@@ -1,9 +1,11 @@
 package natsstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -48,7 +50,7 @@ func openEmbedded(ctx context.Context, dir string, opt *Options) (_ driver.Store
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	n, err := startNode(ctx, dir, o.Durability)
+	n, err := startNode(ctx, dir, o.Durability, cmp.Or(o.Store.Logger, slog.Default()))
 	if err != nil {
 		return nil, fmt.Errorf("natsstore: open %s: %w", dir, err)
 	}
@@ -67,7 +69,7 @@ type node struct {
 	nc     *nats.Conn
 }
 
-func startNode(ctx context.Context, dir string, d Durability) (_ *node, err error) {
+func startNode(ctx context.Context, dir string, d Durability, log *slog.Logger) (_ *node, err error) {
 	if dir == "" {
 		return nil, errors.New("no directory")
 	}
@@ -93,7 +95,6 @@ func startNode(ctx context.Context, dir string, d Durability) (_ *node, err erro
 		ServerName: "levada",
 		DontListen: true,
 		NoSigs:     true,
-		NoLog:      true,
 		JetStream:  true,
 		StoreDir:   dir,
 		SyncAlways: d == Fsync,
@@ -107,6 +108,7 @@ func startNode(ctx context.Context, dir string, d Durability) (_ *node, err erro
 		n.server = nil
 		return nil, err
 	}
+	n.server.SetLoggerV2(serverLog{log}, false, false, false)
 	n.server.Start()
 	ready := make(chan bool, 1)
 	go func() { ready <- n.server.ReadyForConnections(serverStart) }()
@@ -133,3 +135,22 @@ func (n *node) stop() error {
 	}
 	return n.lock.release()
 }
+
+// A serverLog passes what a server warns of to a logger.
+type serverLog struct{ *slog.Logger }
+
+func (l serverLog) Warnf(format string, v ...any) {
+	l.Warn("natsstore: server: " + fmt.Sprintf(format, v...))
+}
+
+func (l serverLog) Errorf(format string, v ...any) {
+	l.Error("natsstore: server: " + fmt.Sprintf(format, v...))
+}
+
+// Fatalf is told when the server cannot go on: it has ended then, and startNode or
+// the next call finds out. Its own logger would end the process.
+func (l serverLog) Fatalf(format string, v ...any) { l.Errorf(format, v...) }
+
+func (serverLog) Noticef(string, ...any) {}
+func (serverLog) Debugf(string, ...any)  {}
+func (serverLog) Tracef(string, ...any)  {}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -68,7 +69,7 @@ func TestAnEmbeddedStoreOutlivesTheProcess(t *testing.T) {
 
 func TestAnEmbeddedServerListensOnNoPort(t *testing.T) {
 	t.Parallel()
-	n, err := startNode(t.Context(), t.TempDir(), Quorum)
+	n, err := startNode(t.Context(), t.TempDir(), Quorum, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, n.stop()) }()
 	require.Nil(t, n.server.Addr())

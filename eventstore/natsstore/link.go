@@ -78,10 +78,17 @@ func unanswered(err error) bool {
 
 // persist calls f, with a time for one attempt, until it is answered.
 func persist[T any](ctx context.Context, f func(context.Context) (T, error)) (T, error) {
-	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+	return persistently(ctx, func(ctx context.Context) (T, error) {
 		once, cancel := context.WithTimeout(ctx, attempt)
-		v, err := f(once)
-		cancel()
+		defer cancel()
+		return f(once)
+	})
+}
+
+// persistently is persist for an f that bounds each attempt by itself.
+func persistently[T any](ctx context.Context, f func(context.Context) (T, error)) (T, error) {
+	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		v, err := f(ctx)
 		if err == nil || ctx.Err() == nil && !unanswered(err) {
 			return v, err
 		}

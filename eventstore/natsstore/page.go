@@ -31,7 +31,7 @@ const pageBytes = 8 << 20
 // was received: a server that stops in the middle, or a connection that is lost,
 // must not look like the end of the log.
 func (l *link) page(ctx context.Context, from uint64, pattern string, n int) (page, error) {
-	return persist(ctx, func(ctx context.Context) (page, error) { return l.pageOnce(ctx, from, pattern, n) })
+	return persistently(ctx, func(ctx context.Context) (page, error) { return l.pageOnce(ctx, from, pattern, n) })
 }
 
 func (l *link) pageOnce(ctx context.Context, from uint64, pattern string, n int) (p page, err error) {
@@ -53,7 +53,7 @@ func (l *link) pageOnce(ctx context.Context, from uint64, pattern string, n int)
 		return page{}, err
 	}
 	for {
-		m, err := sub.NextMsgWithContext(ctx)
+		m, err := nextOf(ctx, sub)
 		if err != nil {
 			return page{}, fmt.Errorf("%w after %d messages: %w", errCut, len(p.list), err)
 		}
@@ -79,6 +79,14 @@ func (l *link) pageOnce(ctx context.Context, from uint64, pattern string, n int)
 		}
 		p.list = append(p.list, x)
 	}
+}
+
+// nextOf waits for the next message of a page. A page may take long over a slow
+// network, but not from one message to the next.
+func nextOf(ctx context.Context, sub *nats.Subscription) (*nats.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, attempt)
+	defer cancel()
+	return sub.NextMsgWithContext(ctx)
 }
 
 // fromDirect returns the message in an answer to a direct get.

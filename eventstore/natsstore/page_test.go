@@ -67,6 +67,7 @@ func TestAPageThatIsCutOffIsNeverTheEndOfTheLog(t *testing.T) {
 		}
 	}
 	// What was cut off once is read again.
+	s.opt.Timeout = time.Minute
 	cut := only(1)
 	r.play(script{answer: func(request, m *nats.Msg) []*nats.Msg {
 		if isPage(request) && m.Header.Get("Status") == "204" && cut() {
