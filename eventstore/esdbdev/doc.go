@@ -22,7 +22,8 @@
 //
 // Projections, which answer Unimplemented; clustering, but for what a [Role] makes
 // clients see; access control: an $acl is kept and asked by nobody; scavenging: what
-// is deleted remains in $all; users, operations, monitoring; the HTTP API; regular
+// is deleted remains in $all; extra statistics, and of the buffer sizes of a persistent
+// subscription all but the history buffer's, which bounds what is read ahead; users, operations, monitoring; the HTTP API; regular
 // expressions that only .NET knows. The same event id twice in one append is refused.
 //
 // # In the store

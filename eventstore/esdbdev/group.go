@@ -69,6 +69,12 @@ func (g *group) attach(ctx context.Context, c *consumer) (*session, error) {
 	if g.gone != nil {
 		return nil, g.gone
 	}
+	if g.session != nil {
+		if err := g.session.over(); err != nil {
+			g.session.close(err)
+			g.session = nil
+		}
+	}
 	if g.session == nil {
 		saved, err := g.checkpoint(ctx)
 		if err != nil {

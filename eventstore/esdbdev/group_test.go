@@ -498,6 +498,20 @@ func TestConsumersCanBeDroppedAndAFollowerHasNone(t *testing.T) {
 	require.ErrorContains(t, receive(t, sub).SubscriptionDropped.Error, "enough")
 	f.must(t, "s-1", esdb.Any{}, event("a"))
 	gives(t, f.join(t, "s-1", "g", 1), "a")
+	for i := range 20 { // whoever comes while others are still on their way out is served
+		f.join(t, "s-1", "g", 1)
+		f.server.DropSubscriptions(nil)
+		last := f.join(t, "s-1", "g", 1)
+		f.must(t, "s-1", esdb.Any{}, event(fmt.Sprint(i)))
+		for { // an acknowledgement may be too late for the one who leaves
+			e := next(t, last).Event
+			require.NoError(t, last.Ack(e))
+			if e.Event.EventType == fmt.Sprint(i) {
+				break
+			}
+		}
+		require.NoError(t, last.Close())
+	}
 
 	require.NoError(t, f.server.SetRole(t.Context(), esdbdev.Role{Leader: "127.0.0.1:1"}))
 	f.server.Inject(esdbdev.Fault{Method: esdbdev.MethodPersistentManage, Times: 1, Err: status.Error(codes.Aborted, "x")})

@@ -1,6 +1,7 @@
 package esdbdev
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"hash/fnv"
@@ -21,6 +22,7 @@ import (
 //	             └───────────────────────────────────────────────────────────────┴──► parked
 type session struct {
 	g      *group
+	ctx    context.Context // done when the session is over, or was dropped
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
@@ -28,6 +30,7 @@ type session struct {
 
 	mu        sync.Mutex
 	closed    bool
+	failed    error // why it goes on no more, though it is not closed
 	consumers []*consumer
 	turn      int        // of RoundRobin and DispatchToSingle
 	buffer    []*message // in the order of the source
@@ -74,14 +77,14 @@ func newSession(g *group, saved cursor) (*session, error) {
 	name := ""
 	if !g.all() {
 		name = g.key.stream
-		stored, _ := storedStream(name, g.s.nameBytes)
-		watched = []eventstore.StreamName{stored, tombstoneStream(name)}
+		watched = g.s.watched(name)
 	}
 	w, ctx, err := g.s.hub.watch(ctx, watched...)
 	if err != nil {
 		cancel()
 		return nil, storeError(name, err)
 	}
+	ses.ctx = ctx
 	source := &subscription{reading: &reading{s: g.s, name: name}, cursor: begin}
 	ses.work.Go(func() {
 		defer w.close()
@@ -122,6 +125,16 @@ func (ses *session) add(c *consumer) bool {
 	return true
 }
 
+// over returns why the session goes on no more.
+func (ses *session) over() error {
+	ses.mu.Lock()
+	defer ses.mu.Unlock()
+	if ses.failed == nil && ses.ctx.Err() != nil {
+		return storeError(ses.g.key.stream, context.Cause(ses.ctx))
+	}
+	return ses.failed
+}
+
 // remove takes a consumer out; what it had goes to others, before anything else and
 // in order.
 func (ses *session) remove(c *consumer) (left int) {
@@ -151,20 +164,7 @@ func (ses *session) remove(c *consumer) (left int) {
 
 // byOrder puts what was parked first, which is older.
 func byOrder(a, b *message) int {
-	if a.at != b.at {
-		return compare(a.at, b.at)
-	}
-	return compare(cursor(a.parkedAt), cursor(b.parkedAt))
-}
-
-func compare(a, b cursor) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
+	return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.parkedAt, b.parkedAt))
 }
 
 // release ends a delivery.
@@ -180,12 +180,9 @@ func (m *message) stop() {
 	}
 }
 
-// minBuffer is the least number of messages that are read ahead.
-const minBuffer = 1
-
 // feed fills the buffer.
 func (ses *session) feed(ctx context.Context, w *watcher, source *subscription, f *filter) {
-	size := max(int(ses.g.config.HistoryBuffer), minBuffer)
+	size := max(int(ses.g.config.HistoryBuffer), 1)
 	for ctx.Err() == nil {
 		ses.mu.Lock()
 		space := size - len(ses.buffer)
@@ -217,10 +214,11 @@ func (ses *session) feed(ctx context.Context, w *watcher, source *subscription, 
 	}
 }
 
-// drop ends all consumers; the session ends with the last.
+// drop ends all consumers, and with the last, or the next that comes, the session.
 func (ses *session) drop(err error) {
 	ses.mu.Lock()
 	defer ses.mu.Unlock()
+	ses.failed = err
 	for _, c := range ses.consumers {
 		c.cancel(err)
 	}

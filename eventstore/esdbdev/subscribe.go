@@ -37,12 +37,7 @@ type cursor uint64
 func (r *reading) follow(ctx context.Context) error {
 	var watched []eventstore.StreamName // nil is all
 	if r.name != "" {
-		stored, _ := storedStream(r.name, r.s.nameBytes)
-		base, ok := metastream(r.name)
-		if !ok {
-			base = r.name
-		}
-		watched = []eventstore.StreamName{stored, tombstoneStream(base)}
+		watched = r.s.watched(r.name)
 	}
 	w, ctx, err := r.s.hub.watch(ctx, watched...)
 	if err != nil {
@@ -64,6 +59,18 @@ func (r *reading) follow(ctx context.Context) error {
 		return context.Cause(ctx) // whatever failed because of that
 	}
 	return err
+}
+
+// watched returns where what clients can read of a stream is decided: a stream that was
+// deleted goes on only when its metadata says so.
+func (s *Server) watched(name string) []eventstore.StreamName {
+	base, ok := metastream(name)
+	if !ok {
+		base = name
+	}
+	stored, _ := storedStream(name, s.nameBytes)
+	metadata, _ := storedStream("$$"+base, s.nameBytes)
+	return []eventstore.StreamName{stored, metadata, tombstoneStream(base)}
 }
 
 // begin sets the cursor to where the client wants to begin: what it names has been
@@ -167,8 +174,7 @@ func (sub *subscription) next(ctx context.Context) iter.Seq2[*record, error] {
 			return
 		}
 		if st.deleted() {
-			sub.cursor = max(sub.cursor, cursor(st.version)) // it goes on after that
-			return
+			return // where it goes on is told when it does
 		}
 		now := time.Now()
 		for r, err := range sub.s.readStream(ctx, st, start{fromHere, uint64(sub.cursor)}, false) {
