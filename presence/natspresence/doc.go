@@ -25,5 +25,5 @@
 // A node is reached at pr.NAMESPACE.to.NAME, where the name is one token: letters, digits, "_"
 // and "-" as they are, any other byte as "=" and two hex digits; above 160 bytes "==" and
 // the SHA-256 of the name. A user of NATS needs permission to publish and to subscribe to
-// pr.NAMESPACE.>.
+// pr.NAMESPACE.>. No stream of JetStream should have these subjects.
 package natspresence

@@ -57,7 +57,7 @@ func (t *Transport) begin() {
 func (t *Transport) tick() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed {
+	if t.closed || t.nc.IsClosed() {
 		return
 	}
 	t.settleDown()

@@ -48,7 +48,8 @@
 // they are, any other byte as "=" and two hex digits; above 160 bytes "==" and the
 // SHA-256 of the topic, which the message then carries in a header, to be checked.
 // A user of NATS needs permission to publish and to subscribe to ps.NAMESPACE.> and
-// _INBOX.>.
+// _INBOX.>. No stream of JetStream should have these subjects: it would keep messages
+// that nobody reads again.
 //
 // Messages are sent as they are. One that is larger than the server's max_payload
 // is sent in parts, in order, and made whole again.
