@@ -243,6 +243,7 @@ func TestWaitingForTheTransport(t *testing.T) {
 			_, cancel, results := begin(t, p, 3)
 			cancel()
 			require.ErrorIs(t, (<-results[0]).err, context.Canceled)
+			synctest.Wait() // or one would end before the other has begun
 			for _, c := range results[1:] {
 				r := <-c
 				require.NoError(t, r.err)
