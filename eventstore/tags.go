@@ -74,8 +74,19 @@ type To struct {
 // Append appends events, each at the end of its stream and all or none, unless
 // one that unless selects lies after a position: then it returns an ErrConflict
 // and nothing was written. Other errors are those of [Store.Append].
+//
+// An append that conflicts, and whose events, by the ids that they were given, are stored after the position already, is
+// a repetition: it returns the position that the first one did. If only some of them are, it is an ErrDuplicate. So
+// an append of events that unless selects can be repeated when its outcome is unknown.
 func (t *TagStore) Append(ctx context.Context, unless Query, after Position, events ...To) (Position, error) {
 	pos, err := t.append(ctx, unless, after, events)
+	if _, ok := errors.AsType[*driver.ConflictError](err); ok {
+		if first, rerr := t.repeated(ctx, after, events); rerr != nil {
+			err = rerr
+		} else if first > 0 {
+			return first, nil
+		}
+	}
 	if c, ok := errors.AsType[*driver.ConflictError](err); ok {
 		return 0, fmt.Errorf("%w: an event that matches lies at position %d, after %d", ErrConflict, c.Actual, after)
 	}
@@ -135,4 +146,38 @@ func (t *TagStore) append(ctx context.Context, unless Query, after Position, eve
 		return res
 	})
 	return Position(res.Last), res.Err
+}
+
+// repeated returns the position of the last of events if all of them are stored after a position, 0 if none is.
+func (t *TagStore) repeated(ctx context.Context, after Position, events []To) (last Position, err error) {
+	stored := map[StreamName]map[ID]Position{}
+	found := 0
+	for _, e := range events {
+		if e.ID == (ID{}) {
+			return 0, nil
+		}
+		if stored[e.Stream] == nil {
+			ids := map[ID]Position{}
+			for r, err := range t.s.ReadStreamBackward(ctx, e.Stream, 0) {
+				if errors.Is(err, ErrStreamDeleted) {
+					break
+				}
+				if err != nil {
+					return 0, err
+				}
+				if r.Position <= after {
+					break
+				}
+				ids[r.ID] = r.Position
+			}
+			stored[e.Stream] = ids
+		}
+		if p, ok := stored[e.Stream][e.ID]; ok {
+			found, last = found+1, max(last, p)
+		}
+	}
+	if found > 0 && found < len(events) {
+		return 0, fmt.Errorf("%w: %d of %d events", ErrDuplicate, found, len(events))
+	}
+	return last, nil
 }
