@@ -517,13 +517,7 @@ func (s *store) AppendIf(ctx context.Context, items []driver.QueryItem, after ui
 	if len(events) > maxAppendEvents {
 		return driver.Result{Err: fmt.Errorf("%w: %d events in one append: more than %d", driver.ErrTooLarge, len(events), maxAppendEvents)}
 	}
-	c := newCondition(items, b)
-	st := newStatement(s.sql.appendIf)
-	// The tags of the condition have their final numbers only when all are sorted.
-	tags := newStatement("")
-	b.addTo(tags)
-	st.add(pgtype.JSONOID, c.json(b)).position(after).ints(c.slots(b))
-	st.values, st.oids = append(st.values, tags.values...), append(st.oids, tags.oids...)
+	st := conditional(s, items, after, b)
 	var out outcome
 	err := s.write(ctx, func(c *pgconn.PgConn) error { return query(ctx, c, st, out.read) })
 	if err == nil && out.conflict != 0 {
@@ -545,6 +539,14 @@ func (s *store) AppendIf(ctx context.Context, items []driver.QueryItem, after ui
 	return r
 }
 
+// conditional is the statement that appends a batch under a condition.
+func conditional(s *store, items []driver.QueryItem, after uint64, b *batch) *statement {
+	c := newCondition(items)
+	st := newStatement(s.sql.appendIf).add(pgtype.JSONOID, c.json()).position(after).ints(c.slots(b)).texts(c.tags.names)
+	b.addTo(st)
+	return st
+}
+
 // runs makes an append of each run of events of one stream.
 func runs(events []driver.StreamEvent) (as []driver.Append) {
 	for i := range events {
@@ -561,11 +563,12 @@ func runs(events []driver.StreamEvent) (as []driver.Append) {
 // A condition is the items under which nothing must lie above a position.
 type condition struct {
 	items []driver.QueryItem
+	tags  numbered
 	all   bool // one of them selects everything
 }
 
-// newCondition leaves out what can select nothing, and adds the tags to the batch.
-func newCondition(items []driver.QueryItem, b *batch) *condition {
+// newCondition leaves out what can select nothing.
+func newCondition(items []driver.QueryItem) *condition {
 	c := &condition{}
 	for _, q := range items {
 		if slices.ContainsFunc(q.Tags, func(t string) bool { return !storable(t) }) {
@@ -578,7 +581,7 @@ func newCondition(items []driver.QueryItem, b *batch) *condition {
 			}
 		}
 		for _, t := range q.Tags {
-			b.tags.number(t)
+			c.tags.number(t)
 		}
 		c.all = c.all || len(q.Types)+len(q.Tags) == 0
 		c.items = append(c.items, q)
@@ -613,8 +616,8 @@ func (c *condition) slots(b *batch) []int32 {
 	return list
 }
 
-// json returns the items for the function find, once the batch's tags are sorted.
-func (c *condition) json(b *batch) []byte {
+// json returns the items for the function find.
+func (c *condition) json() []byte {
 	type item struct {
 		Types []string `json:"types,omitempty"`
 		Tags  []int32  `json:"tags,omitempty"`
@@ -624,7 +627,7 @@ func (c *condition) json(b *batch) []byte {
 		list[i].Types = q.Types
 		for k, t := range q.Tags {
 			if !slices.Contains(q.Tags[:k], t) {
-				list[i].Tags = append(list[i].Tags, b.tags.number(t))
+				list[i].Tags = append(list[i].Tags, c.tags.number(t))
 			}
 		}
 	}

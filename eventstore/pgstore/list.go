@@ -17,11 +17,16 @@ func (s *store) Streams(ctx context.Context, category, after string, limit int) 
 		return nil, nil
 	}
 	sql := s.sql.streams
-	if category != "" {
+	switch {
+	case checkText(after) != nil:
+		sql = s.sql.streamsAfterBytes
+	case category != "":
 		sql = s.sql.categoryStreams
 	}
-	st := newStatement(sql).text(sortable(after)).int(int64(limit))
-	if category != "" {
+	st := newStatement(sql)
+	if checkText(after) != nil {
+		st.bytes([]byte(after)).int(int64(limit)).text(category)
+	} else if st.text(after).int(int64(limit)); category != "" {
 		st.text(category)
 	}
 	var list []driver.StreamInfo
@@ -33,15 +38,6 @@ func (s *store) Streams(ctx context.Context, category, after string, limit int) 
 		return nil, err
 	}
 	return list, nil
-}
-
-// sortable returns the longest beginning of v that PostgreSQL can have: no name that it
-// has lies between the two.
-func sortable(v string) string {
-	for checkText(v) != nil {
-		v = v[:len(v)-1]
-	}
-	return v
 }
 
 // Categories implements [driver.Lister].

@@ -4,10 +4,10 @@ import "strings"
 
 // statements are the SQL of a store, for its schema.
 type statements struct {
-	head, append, appendIf, lock         string
-	stream, forward, backward            string
-	streams, categoryStreams, categories string
-	truncate, delete, purge, positionAt  string
+	head, append, appendIf, lock                            string
+	stream, forward, backward                               string
+	streams, categoryStreams, streamsAfterBytes, categories string
+	truncate, delete, purge, positionAt                     string
 
 	saveSnapshot, loadSnapshot, deleteSnapshot    string
 	insertCheckpoint, updateCheckpoint            string
@@ -43,9 +43,9 @@ func statementsFor(n *names) statements {
 	return statements{
 		head:     n.expand(`SELECT horizon, last FROM @schema@.head($1)`),
 		append:   n.expand(`SELECT before, actual, first, recorded FROM @schema@.append(` + placeholders(1, batchParameters) + `)`),
-		appendIf: n.expand(`SELECT before, actual, first, recorded, conflict FROM @schema@.append_if(` + placeholders(1, 3+batchParameters) + `)`),
+		appendIf: n.expand(`SELECT before, actual, first, recorded, conflict FROM @schema@.append_if(` + placeholders(1, 4+batchParameters) + `)`),
 
-		lock: n.expand(`SELECT @schema@.lock_types($1)::text, @schema@.lock_tags($2, false), @schema@.lock_streams($3)::text`),
+		lock: n.expand(`SELECT @schema@.lock_types($1)::text, @schema@.lock_tags($2), @schema@.lock_streams($3)::text`),
 
 		stream:   n.expand(`SELECT s.name, s.version, s.first, s.origin, s.purged FROM @schema@.streams s WHERE s.name = $1`),
 		forward:  page(`e.version > $2`, `ASC`),
@@ -53,6 +53,9 @@ func statementsFor(n *names) statements {
 
 		streams:         n.expand(infos + `AND s.name > $1 AND NOT starts_with(s.name, '$') ORDER BY s.name LIMIT $2`),
 		categoryStreams: n.expand(infos + `AND s.name > $1 AND s.category = $3 ORDER BY s.name LIMIT $2`),
+		// After what is no text, without an index.
+		streamsAfterBytes: n.expand(infos + `AND convert_to(s.name, 'UTF8') > $1 AND CASE WHEN $3 = '' THEN NOT starts_with(s.name, '$') ELSE s.category = $3 END
+			ORDER BY s.name LIMIT $2`),
 		// One look into the index for each category.
 		categories: n.expand(`WITH RECURSIVE c(category) AS (
 				(SELECT s.category FROM @schema@.streams s WHERE s.version > 0 AND NOT s.purged ORDER BY s.category LIMIT 1)

@@ -110,6 +110,13 @@ func (w *watcher) wait(ctx context.Context, after uint64) error {
 		w.waiters--
 		w.mu.Unlock()
 	}()
+	if head > after {
+		// What was there may have been removed since.
+		if now, err := w.s.head(ctx); err == nil {
+			w.fell(now)
+			head = now
+		}
+	}
 	if head <= after {
 		w.wake(false)
 	}
@@ -163,12 +170,11 @@ func (w *watcher) look() {
 		head, err := w.s.head(ctx)
 		cancel()
 		// Who waits will read, and be told of an error then.
-		switch {
-		case err != nil:
-		case head > seen:
-			interval = minPoll
-		default:
+		if err == nil {
 			w.fell(head)
+		}
+		if head > seen {
+			interval = minPoll
 		}
 		seen = max(seen, head)
 		timer.Reset(interval)
@@ -217,8 +223,8 @@ func (w *watcher) readHead(row [][]byte) uint64 {
 	return head
 }
 
-// fell is told where the head is if that is no news. It is below where it was if the
-// last events were removed, and who waits for others would not wait at all.
+// fell is told where the head is. It is below where it was if the last events were
+// removed, and who waits for others would not wait at all.
 func (w *watcher) fell(head uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

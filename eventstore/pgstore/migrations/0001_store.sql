@@ -41,7 +41,7 @@ CREATE SEQUENCE @schema@.positions AS bigint MINVALUE 0 START 0 CACHE 1 NO CYCLE
 SELECT setval(@positions@, 0, true);
 
 -- Tags, and where they are. A row of tags is locked by whoever appends an event
--- with it, or under a condition on it.
+-- with it, shared, or under a condition on it, alone.
 CREATE TABLE @schema@.tags (
     id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name text COLLATE "C" NOT NULL UNIQUE
@@ -172,26 +172,69 @@ BEGIN
     END LOOP;
 END $fn$;
 
--- lock_tags makes and locks the rows of tags, which are sorted and distinct, and
--- returns their ids. What is inserted is inserted before anything is locked, both in
--- the order of names, so that no two callers wait for each other.
-CREATE FUNCTION @schema@.lock_tags(names text[], exclusive boolean) RETURNS bigint[] LANGUAGE plpgsql
+-- make_tags makes the rows of tags, which are sorted and distinct, where there are
+-- none.
+CREATE FUNCTION @schema@.make_tags(names text[]) RETURNS void LANGUAGE plpgsql
     SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $fn$
-DECLARE
-    ids bigint[];
 BEGIN
     INSERT INTO @schema@.tags (name)
     SELECT u.name FROM unnest(names) AS u (name)
      WHERE NOT EXISTS (SELECT FROM @schema@.tags t WHERE t.name = u.name)
      ORDER BY u.name COLLATE "C"
         ON CONFLICT (name) DO NOTHING;
-    IF exclusive THEN
-        SELECT array_agg(l.id) INTO ids FROM
-            (SELECT t.id FROM @schema@.tags t WHERE t.name = ANY (names) ORDER BY t.name FOR NO KEY UPDATE) AS l;
-    ELSE
-        SELECT array_agg(l.id) INTO ids FROM
-            (SELECT t.id FROM @schema@.tags t WHERE t.name = ANY (names) ORDER BY t.name FOR SHARE) AS l;
-    END IF;
+END $fn$;
+
+-- lock_tags makes and locks the tags of events, which are sorted and distinct, and
+-- returns their ids. What is inserted is inserted before anything is locked, both in
+-- the order of names, so that no two callers wait for each other. Those who only mark
+-- events with a tag do not wait for each other either, once it is there.
+CREATE FUNCTION @schema@.lock_tags(names text[]) RETURNS bigint[] LANGUAGE plpgsql
+    SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $fn$
+BEGIN
+    PERFORM @schema@.make_tags(names);
+    RETURN ARRAY(SELECT l.id FROM
+        (SELECT t.id FROM @schema@.tags t WHERE t.name = ANY (names) ORDER BY t.name FOR SHARE) AS l);
+END $fn$;
+
+-- lock_condition locks the tags of a condition and those of the events that are
+-- appended under it, and returns the ids of the former. Of each item one tag is
+-- enough, since an event that it selects bears all of them; the one that was quiet
+-- for longest is likely to keep the fewest waiting.
+CREATE FUNCTION @schema@.lock_condition(items json, names text[], marks text[]) RETURNS bigint[] LANGUAGE plpgsql
+    SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $fn$
+DECLARE
+    sorted text[] := ARRAY(SELECT DISTINCT u.name COLLATE "C" FROM unnest(names || marks) AS u (name) ORDER BY 1);
+    ids    bigint[];
+    alone  text[] := '{}';
+    item   json;
+    tag    int;
+    last   bigint;
+    chosen int;
+    oldest bigint;
+    one    text;
+BEGIN
+    PERFORM @schema@.make_tags(sorted);
+    ids := ARRAY(SELECT (SELECT t.id FROM @schema@.tags t WHERE t.name = u.name) FROM unnest(names) WITH ORDINALITY AS u (name, n) ORDER BY u.n);
+    FOR item IN SELECT value FROM json_array_elements(items) LOOP
+        oldest := NULL;
+        FOR tag IN SELECT value::int FROM json_array_elements_text(item -> 'tags') LOOP
+            SELECT coalesce(max(t.position), 0) INTO last FROM @schema@.event_tags t WHERE t.tag_id = ids[tag];
+            IF oldest IS NULL OR last < oldest THEN
+                oldest := last;
+                chosen := tag;
+            END IF;
+        END LOOP;
+        IF oldest IS NOT NULL THEN
+            alone := alone || names[chosen];
+        END IF;
+    END LOOP;
+    FOREACH one IN ARRAY sorted LOOP
+        IF one = ANY (alone) THEN
+            PERFORM FROM @schema@.tags t WHERE t.name = one FOR NO KEY UPDATE;
+        ELSIF one = ANY (marks) THEN
+            PERFORM FROM @schema@.tags t WHERE t.name = one FOR SHARE;
+        END IF;
+    END LOOP;
     RETURN ids;
 END $fn$;
 
@@ -252,7 +295,7 @@ BEGIN
     END IF;
     PERFORM @schema@.lock_types(slots);
     IF cardinality(tag_names) > 0 THEN
-        tag_ids := @schema@.lock_tags(tag_names, false);
+        tag_ids := @schema@.lock_tags(tag_names);
     END IF;
     SELECT l.ids, l.versions, l.origins, l.purges INTO ids, versions, origins, purges FROM @schema@.lock_streams(names) AS l;
 
@@ -354,11 +397,11 @@ END $fn$;
 -- unless an item of a condition selects an event above after: then conflict is the
 -- position of the first.
 --
--- Whoever appends an event that an item may select holds the row of one of the
--- item's tags, or the slot of its type if the item has no tags, shared; append_if
--- has it alone from before it looks until it has committed.
+-- Whoever appends an event that an item selects holds the rows of all of the item's
+-- tags, or the slot of its type if the item has no tags, shared; append_if has one of
+-- them alone from before it looks until it has committed.
 CREATE FUNCTION @schema@.append_if(
-    items json, after bigint, condition_slots int[],
+    items json, after bigint, condition_slots int[], condition_tags text[],
     names text[], slots int[], tag_names text[],
     append_stream int[], append_expected bigint[], append_events int[],
     event_append int[], event_number int[], event_id uuid[], event_correlation uuid[], event_causation uuid[],
@@ -372,9 +415,7 @@ DECLARE
 BEGIN
     PERFORM @schema@.check_isolation();
     PERFORM @schema@.lock_types(condition_slots);
-    IF cardinality(tag_names) > 0 THEN
-        tag_ids := @schema@.lock_tags(tag_names, true);
-    END IF;
+    tag_ids := @schema@.lock_condition(items, condition_tags, tag_names);
     conflict := @schema@.find(items, tag_ids, after);
     IF conflict IS NOT NULL THEN
         RETURN;
@@ -526,17 +567,17 @@ BEGIN
 EXCEPTION WHEN others THEN
     RETURN NULL;
 END $fn$;
-CREATE FUNCTION @schema@.json_of(data bytea) RETURNS json LANGUAGE plpgsql IMMUTABLE AS $fn$
+CREATE FUNCTION @schema@.json_of(value text) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS $fn$
 BEGIN
-    RETURN convert_from(data, 'UTF8')::json;
+    RETURN value::jsonb;
 EXCEPTION WHEN others THEN
     RETURN NULL;
 END $fn$;
 
 CREATE VIEW @schema@.event_log AS
 SELECT position, stream, version, type, time,
-       CASE WHEN content_type ~* '^application/([^;]*\+)?json' THEN @schema@.json_of(data) END AS data,
+       CASE WHEN content_type ~* '^application/([^;]*\+)?json' THEN @schema@.json_of(@schema@.text_of(data)) END AS data,
        @schema@.text_of(data) AS text, content_type,
-       metadata::json AS metadata, tags::json AS tags,
+       @schema@.json_of(metadata) AS metadata, @schema@.json_of(tags) AS tags,
        category, id, correlation, causation, octet_length(data) AS bytes
   FROM @schema@.events;

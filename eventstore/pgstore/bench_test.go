@@ -1,0 +1,224 @@
+package pgstore
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/eventstore/driver"
+)
+
+// A workload makes events of about 150 bytes of JSON and 60 of metadata, for
+// streams that live for about ten events, as that of sqlitestore does.
+type workload struct {
+	r       *rand.Rand
+	stream  string
+	version int64
+	left    int
+}
+
+func newWorkload(seed uint64) *workload { return &workload{r: rand.New(rand.NewPCG(seed, 77))} }
+
+var benchTypes = []string{"OrderPlaced.v1", "OrderLineItemAdded", "OrderPaymentTaken.v2", "OrderShipmentCreated", "OrderAddressChanged", "CustomerRelocated", "InvoiceIssued", "InventoryItemReserved", "InventoryItemReleased", "OrderCompleted"}
+
+func (w *workload) event() (e driver.Event) {
+	a, b := w.r.Uint64(), w.r.Uint64()
+	binary.LittleEndian.PutUint64(e.ID[:8], a)
+	binary.LittleEndian.PutUint64(e.ID[8:], b)
+	e.Type = benchTypes[a%uint64(len(benchTypes))]
+	e.ContentType = "application/json"
+	e.Data = fmt.Appendf(nil, `{"orderId":"%x","customer":"cust-%d","sku":"SKU-%d","quantity":%d,"unitPrice":%d,"currency":"EUR","note":"gift wrapped, leave at the door"}`,
+		a, b%10_000_000, (b>>24)%100_000, b%9+1, (b>>40)%100_000)
+	e.Metadata = map[string]string{"corr": strconv.FormatUint(a^b, 16), "user": "user-" + strconv.FormatUint(b%100_000, 10), "src": "web"}
+	return e
+}
+
+// next returns the next append of n events.
+func (w *workload) next(n int) driver.Append {
+	if w.left == 0 {
+		w.stream = fmt.Sprintf("order-%016x%07d", w.r.Uint64(), w.r.IntN(1e7))
+		w.version = driver.NoStream
+		w.left = 5 + w.r.IntN(11)
+	}
+	w.left--
+	a := driver.Append{Stream: w.stream, Expected: w.version}
+	for range n {
+		a.Events = append(a.Events, w.event())
+	}
+	w.version = max(w.version, 0) + int64(n)
+	return a
+}
+
+func rate(b *testing.B) { b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s") }
+
+// BenchmarkAppend appends events one by one from n callers at once through the
+// portable store, which groups them, or from one caller in batches of n. An operation
+// is one event.
+func BenchmarkAppend(b *testing.B) {
+	be := newBench(b, 16)
+	for _, callers := range []int{1, 16, 256, 1024} {
+		for _, writers := range []int{1, 2, 4, 8} {
+			if callers == 1 && writers > 1 {
+				continue
+			}
+			b.Run(fmt.Sprintf("callers=%d/writers=%d", callers, writers), func(b *testing.B) {
+				s := be.open(b, Options{Writers: writers})
+				store := eventstore.New(s, nil)
+				b.ResetTimer()
+				var mu sync.Mutex
+				var waits []time.Duration
+				var wg sync.WaitGroup
+				for c := range callers {
+					wg.Go(func() {
+						w := newWorkload(uint64(c))
+						var mine []time.Duration
+						for i := c; i < b.N; i += callers {
+							a := w.next(1)
+							e := &a.Events[0]
+							begin := time.Now()
+							_, err := store.Append(context.Background(), eventstore.StreamName(a.Stream), eventstore.Expected(a.Expected),
+								eventstore.Event{Type: e.Type, Raw: e.Data, ContentType: e.ContentType, Metadata: e.Metadata})
+							if err != nil {
+								b.Error(err)
+								return
+							}
+							mine = append(mine, time.Since(begin))
+						}
+						mu.Lock()
+						defer mu.Unlock()
+						waits = append(waits, mine...)
+					})
+				}
+				wg.Wait()
+				b.StopTimer()
+				rate(b)
+				slices.Sort(waits)
+				if len(waits) > 0 {
+					b.ReportMetric(float64(waits[len(waits)/2].Microseconds()), "p50-µs")
+					b.ReportMetric(float64(waits[len(waits)*99/100].Microseconds()), "p99-µs")
+				}
+			})
+		}
+	}
+	for _, n := range []int{100, 1000} {
+		b.Run(fmt.Sprintf("batch=%d", n), func(b *testing.B) {
+			s := be.open(b, Options{})
+			w := newWorkload(1)
+			b.ResetTimer()
+			for i := 0; i < b.N; i += n {
+				require.NoError(b, s.Append(context.Background(), w.next(n)).Err)
+			}
+			b.StopTimer()
+			rate(b)
+		})
+	}
+}
+
+// BenchmarkConditional appends under conditions on tags that have nothing in common,
+// from n callers at once, each as a transaction of its own. An operation is one event.
+func BenchmarkConditional(b *testing.B) {
+	be := newBench(b, 20)
+	for _, callers := range []int{1, 16} {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			s := be.open(b, Options{})
+			b.ResetTimer()
+			var wg sync.WaitGroup
+			for c := range callers {
+				wg.Go(func() {
+					w := newWorkload(uint64(c))
+					tag := fmt.Sprint("seat:", c)
+					var after uint64
+					for i := c; i < b.N; i += callers {
+						e := w.event()
+						e.Tags = []string{tag, "tenant:1"}
+						r := s.AppendIf(context.Background(), []driver.QueryItem{{Tags: e.Tags}}, after, []driver.StreamEvent{{Stream: "seat-" + strconv.Itoa(c), Event: e}})
+						if r.Err != nil {
+							b.Error(r.Err)
+							return
+						}
+						after = r.Last
+					}
+				})
+			}
+			wg.Wait()
+			b.StopTimer()
+			rate(b)
+		})
+	}
+}
+
+// BenchmarkRead reads a store of 100,000 events. An operation is one event.
+func BenchmarkRead(b *testing.B) {
+	s := newBench(b, 8).open(b, Options{})
+	ctx := context.Background()
+	w := newWorkload(7)
+	var streams []string
+	for range 100 {
+		var as []driver.Append
+		for range 1000 {
+			as = append(as, w.next(1))
+		}
+		for i, r := range s.AppendBatch(ctx, as) {
+			require.NoError(b, r.Err)
+			if r.Version == 5 {
+				streams = append(streams, as[i].Stream)
+			}
+		}
+	}
+	_, err := s.pool.Exec(ctx, s.sql.expand("VACUUM ANALYZE @schema@.events"))
+	require.NoError(b, err)
+	all := func(b *testing.B, f driver.Filter) {
+		b.ReportAllocs()
+		for n := 0; n < b.N; {
+			for from := uint64(0); n < b.N; {
+				events, scanned, err := s.ReadAll(ctx, f, from, driver.Forward, 512)
+				require.NoError(b, err)
+				if n += len(events); scanned == from {
+					break
+				}
+				from = scanned
+			}
+		}
+		rate(b)
+	}
+	b.Run("all", func(b *testing.B) { all(b, driver.Filter{}) })
+	b.Run("category", func(b *testing.B) { all(b, driver.Filter{Categories: []string{"order"}}) })
+	b.Run("type", func(b *testing.B) { all(b, driver.Filter{Types: benchTypes[:1]}) })
+	b.Run("streams", func(b *testing.B) {
+		b.ReportAllocs()
+		for n, i := 0, 0; n < b.N; i++ {
+			events, err := s.ReadStream(ctx, streams[i%len(streams)], 0, driver.Forward, 512)
+			require.NoError(b, err)
+			n += len(events)
+		}
+		rate(b)
+	})
+}
+
+// BenchmarkHead asks for the head, as one who waits does: where nothing was
+// appended since, and where something was.
+func BenchmarkHead(b *testing.B) {
+	s := newBench(b, 8).open(b, Options{})
+	ctx := context.Background()
+	require.NoError(b, s.Append(ctx, one("s-1", driver.Any)).Err)
+	for _, known := range []bool{true, false} {
+		b.Run(fmt.Sprintf("known=%v", known), func(b *testing.B) {
+			for range b.N {
+				if !known {
+					s.watch.forget()
+				}
+				_, err := s.head(ctx)
+				require.NoError(b, err)
+			}
+		})
+	}
+}
