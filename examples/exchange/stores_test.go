@@ -119,6 +119,23 @@ func TestOrdersOfTwoProcessesOnOneStoreMeet(t *testing.T) {
 	})
 }
 
+// Bots have a lease where others may have the store: two processes that may let them trade are one market.
+func TestBotsTradeOnEveryStore(t *testing.T) {
+	t.Parallel()
+	engines.Each(t, func(t *testing.T, store string) {
+		args := "-seed 7 -addr localhost:0 -store " + store
+		here, stop := served(t, args)
+		if engines.Shared(store) {
+			served(t, args)
+		}
+		require.Eventually(t, func() bool {
+			res, err := http.Get(here + "api/trades?symbol=SOL-USD")
+			return strings.Contains(page(t, res, err), `"price"`)
+		}, time.Minute, 50*time.Millisecond)
+		stop()
+	})
+}
+
 func TestMatchKeepsItsRunInEveryStore(t *testing.T) {
 	t.Parallel()
 	engines.Each(t, func(t *testing.T, store string) {
