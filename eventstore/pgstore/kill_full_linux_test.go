@@ -25,7 +25,7 @@ func TestAFullDiskRefusesAppendsKeepsReadersGoingAndHeals(t *testing.T) {
 	dir, err := os.MkdirTemp("/tmp", "lvpg")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=32m"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=12m"); err != nil {
 		t.Skipf("a file system of a given size cannot be mounted: %v", err)
 	}
 	t.Cleanup(func() { require.NoError(t, syscall.Unmount(dir, syscall.MNT_DETACH)) })
@@ -49,25 +49,25 @@ func TestAFullDiskRefusesAppendsKeepsReadersGoingAndHeals(t *testing.T) {
 	l := newFullLog(s)
 	f := follow(t, s)
 	// What was refused takes room, until it is vacuumed.
-	for round, size := range []int{12 << 20, 5 << 20} {
+	for round, size := range []int{5 << 20, 2 << 20} {
 		require.NoError(t, os.WriteFile(ballast, make([]byte, size), 0o600))
 		for range 20 {
 			require.NoError(t, l.add(t.Context(), "early", 1000))
 		}
 		for err = nil; err == nil; {
-			err = l.add(t.Context(), "full", 200_000)
+			err = l.add(t.Context(), "full", 60_000)
 		}
 		for range 5 {
 			var full *pgconn.PgError
 			require.True(t, errors.As(err, &full), "%v", err)
 			require.Equal(t, "53100", full.Code, "it says that the disk is full")
 			require.NotErrorIs(t, err, eventstore.ErrOutcomeUnknown, "it is known that nothing was written")
-			l.check(t)
-			err = l.add(t.Context(), "full", 200_000)
+			err = l.add(t.Context(), "full", 60_000)
 		}
+		l.check(t)
 		require.NoError(t, os.Remove(ballast))
 		for range 20 {
-			require.NoError(t, l.add(t.Context(), "late", 50_000), "round %d", round)
+			require.NoError(t, l.add(t.Context(), "late", 20_000), "round %d", round)
 		}
 		l.check(t)
 	}

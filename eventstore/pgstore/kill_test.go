@@ -249,7 +249,7 @@ func TestNothingThatWasAcknowledgedIsLostWhenTheServerIsKilled(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	rounds := soak(4, 100)
 	for round := range rounds {
-		l.more(t, 150)
+		l.more(t, 100)
 		if round%4 == 3 {
 			server.Stop() // also when it is told to end
 		} else {

@@ -9,9 +9,9 @@
 // number of them run beside each other. Where the tests run as root, it runs as
 // postgres or nobody. Its binaries are found on PATH, or among those of the newest
 // version where Debian, Red Hat and Homebrew put them; where there are none the test
-// is skipped, and fails with CI=true. The server of [Start] has its data on disk and syncs it as
-// in production; the shared one has it in memory where there is room, because what is
-// made there most is databases.
+// is skipped, and fails with CI=true. The data is in memory where there is room, which is
+// several times as fast and loses nothing when processes are killed; that of a server which a benchmark
+// starts is on disk. Either is synced as in production.
 //
 // Nothing stays behind. [Main] stops the servers and removes their directories, and
 // if the test binary is killed before, a watcher does, which waits for the end of a

@@ -43,7 +43,11 @@ func Start(t testing.TB, config ...string) *Server {
 	t.Helper()
 	data, err := shared.template()
 	refuse(t, err)
-	s, err := newServer(data, "", config, overTCP)
+	dir, _ := memory()
+	if _, measures := t.(*testing.B); measures {
+		dir = ""
+	}
+	s, err := newServer(data, dir, config, overTCP)
 	refuse(t, err)
 	t.Cleanup(func() {
 		if err := s.discard(); err != nil {
