@@ -3,6 +3,7 @@
 // lost, so whoever is told reads what is true where it is kept.
 //
 // There are few types: [Bus], [Topic], [Subscription], [Mailbox] and [Transport].
+// Package natspubsub has a transport over NATS, package pubsubtest proves any other.
 //
 //	Topic.Publish(v) ──┬── v itself ──► mailboxes ──► Subscription.C
 //	                   │
