@@ -274,12 +274,13 @@ func TestConditionsKeepOnlyThoseWaitingWhomTheyConcern(t *testing.T) {
 			h := holdIf(t, s, c.items, c.event)
 			done := map[string]chan error{}
 			for i, name := range sortedNames(do) {
-				done[name] = make(chan error, 1)
 				if !c.waits[name] {
 					require.NoError(t, do[name](fmt.Sprint("free-", i)), name)
 					continue
 				}
-				go func() { done[name] <- do[name](fmt.Sprint("late-", i)) }()
+				answer := make(chan error, 1)
+				done[name] = answer
+				go func() { answer <- do[name](fmt.Sprint("late-", i)) }()
 			}
 			// Those that wait are waiting, all of them.
 			require.Eventually(t, func() bool {
