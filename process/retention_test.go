@@ -3,6 +3,8 @@ package process_test
 import (
 	"encoding/json"
 	"errors"
+	"path/filepath"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/levada-go/levada/eventstore"
 	"github.com/levada-go/levada/eventstore/driver"
 	"github.com/levada-go/levada/eventstore/memstore"
+	"github.com/levada-go/levada/eventstore/sqlitestore"
 	"github.com/levada-go/levada/internal/system"
 	"github.com/levada-go/levada/process"
 	"github.com/levada-go/levada/projection"
@@ -433,6 +436,64 @@ func TestStatusCountsStuckInstancesThatWaitForADecision(t *testing.T) {
 		require.Zero(t, l.status("job").Stuck)
 		l.happen(Began{"1", []string{"x"}})
 		require.Zero(t, l.status("job").Stuck)
+	})
+}
+
+func TestEndedInstancesAreTrimmedInSQLite(t *testing.T) {
+	t.Parallel()
+	d, err := sqlitestore.OpenDriver(filepath.Join(t.TempDir(), "events.db"), nil)
+	require.NoError(t, err)
+	typ := jobs()
+	typ.KeepEnded = time.Second
+	w := &world{}
+	l := &lab{t: t, store: eventstore.New(d, &eventstore.Options{Logger: quiet})}
+	t.Cleanup(func() { _ = l.store.Close() })
+	require.NoError(t, l.store.Types.Register("began", Began{}))
+	require.NoError(t, l.store.Types.Register("went", Went{}))
+	require.NoError(t, l.store.Types.Register("met", Met{}))
+	require.NoError(t, l.store.Types.Register("ended", Ended{}))
+	l.group = &projection.Group{Store: l.store, Logger: quiet}
+	require.NoError(t, l.group.Add(typ.Open(w), &schedule.Timers{}))
+	l.run()
+	for _, e := range []any{Began{"1", []string{"a"}}, Ended{"1"}, Began{"2", nil}} {
+		_, err := l.store.Append(t.Context(), "source-1", eventstore.Any, eventstore.Event{Data: e})
+		require.NoError(t, err)
+	}
+	require.Eventually(t, func() bool { return slices.Equal(l.history("1"), []string{"trimmed"}) }, 30*time.Second, 50*time.Millisecond)
+	require.Equal(t, []string{"handled"}, l.history("2"))
+	require.NoError(t, l.group.Reset(t.Context(), "job"))
+	head, err := l.store.Head(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, l.group.Wait(t.Context(), head, "job"))
+	require.Equal(t, []string{"trimmed"}, l.history("1"))
+	require.Equal(t, []string{"a", "end"}, w.did())
+	require.NoError(t, l.stop())
+}
+
+// An event is needed for as long as an instance is stuck at it.
+func TestPositionsStayBehindWhatInstancesAreStuckAt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{}
+		l := job(t, jobs(), w)
+		w.fail("x", true, errRefused, errRefused)
+		l.happen(Began{"1", nil}, Began{"2", []string{"x"}}, Began{"3", []string{"x"}}, Began{"4", nil})
+		at := func() eventstore.Position {
+			t.Helper()
+			all, err := l.group.Positions(t.Context())
+			require.NoError(t, err)
+			return all["job"]
+		}
+		second := l.read("2").Event.Position
+		require.Equal(t, second-1, at())
+		require.Greater(t, l.status("job").Position, second, "it goes on all the same")
+		for _, id := range []string{"2", "3"} {
+			_, err := process.RetryStuck(t.Context(), l.store, "job", id)
+			require.NoError(t, err)
+			synctest.Wait()
+			require.Greater(t, at(), second-1)
+		}
+		require.Equal(t, l.status("job").Position, at())
 	})
 }
 

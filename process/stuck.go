@@ -8,7 +8,8 @@ import (
 	"github.com/levada-go/levada/eventstore"
 )
 
-// A count knows how many instances of a process are stuck and wait for a decision. What it costs grows with how many
+// A count knows how many instances of a process are stuck and wait for a decision, and which event is needed first when they, or
+// those that will try again by themselves, go on. What it costs grows with how many
 // are, and not with how many there ever were.
 type count struct {
 	s    *eventstore.Store
@@ -19,7 +20,7 @@ type count struct {
 	open map[string]bool     // and may still be
 }
 
-func (c *count) stuck(ctx context.Context) (n int, err error) {
+func (c *count) stuck(ctx context.Context) (n int, first eventstore.Position, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.open == nil {
@@ -27,12 +28,12 @@ func (c *count) stuck(ctx context.Context) (n int, err error) {
 	}
 	head, err := c.s.Head(ctx)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	parked := eventstore.Filter{Categories: []string{category(c.name)}, Types: []string{typeParked}}
 	for r, err := range c.s.ReadAll(ctx, parked, c.at) {
 		if err != nil {
-			return 0, fmt.Errorf("process %s: %w", c.name, err)
+			return 0, 0, fmt.Errorf("process %s: %w", c.name, err)
 		}
 		c.open[r.Stream.ID()] = true
 	}
@@ -41,12 +42,16 @@ func (c *count) stuck(ctx context.Context) (n int, err error) {
 		rec, _, _, err := last(ctx, c.s, eventstore.Stream(category(c.name), id))
 		switch {
 		case err != nil:
-			return 0, err
+			return 0, 0, err
 		case rec.Status != Stuck:
 			delete(c.open, id)
+			continue
 		case rec.Again.IsZero():
 			n++
 		}
+		if rec.Event != nil && (first == 0 || rec.Event.Position < first) {
+			first = rec.Event.Position
+		}
 	}
-	return n, nil
+	return n, first, nil
 }

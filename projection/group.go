@@ -65,9 +65,10 @@ type Task struct {
 	// Nil means that the task cannot be reset.
 	Reset func(ctx context.Context) error
 
-	// Stuck, if set, counts what the task cannot get over by itself: Status has it. It should be cheap, and
-	// is called by several goroutines.
-	Stuck func(ctx context.Context) (int, error)
+	// Stuck, if set, counts what the task cannot get over by itself, which Status has, and returns the position of the
+	// first event that is still needed for it or for what the task will try again by itself, 0 if there is none. It should
+	// be cheap, and is called by several goroutines.
+	Stuck func(ctx context.Context) (n int, first eventstore.Position, err error)
 
 	// Needs names what another task has to provide, and Provides what this one does. Add refuses a task whose
 	// need neither the Group meets nor what is added with it.

@@ -72,8 +72,9 @@ func (g *Group) Status(ctx context.Context) ([]Status, error) {
 	return list, nil
 }
 
-// Positions returns up to which position each projection has handled everything, by name. What cannot be looked up
-// counts as 0.
+// Positions returns up to which position each projection has handled everything, by name. Events that are parked, or
+// that instances of a process are stuck at, have not been handled, however far the others are: they are still needed. What cannot be
+// looked up counts as 0.
 func (g *Group) Positions(ctx context.Context) (map[string]eventstore.Position, error) {
 	list, err := g.Status(ctx)
 	if err != nil {
@@ -81,9 +82,34 @@ func (g *Group) Positions(ctx context.Context) (map[string]eventstore.Position, 
 	}
 	positions := make(map[string]eventstore.Position, len(list))
 	for _, s := range list {
+		first, err := g.member(s.Name).task.needed(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("projection: positions: %s: %w", s.Name, err)
+		}
+		if first > 0 {
+			s.Position = min(s.Position, first-1)
+		}
 		positions[s.Name] = s.Position
 	}
 	return positions, nil
+}
+
+// needed returns the position of the first event that is parked, or stuck at, 0 if there is none.
+func (t *Task) needed(ctx context.Context) (first eventstore.Position, err error) {
+	if t.Stuck != nil {
+		_, first, err = t.Stuck(ctx)
+		return first, err
+	}
+	if t.lane == nil {
+		return 0, nil
+	}
+	keys, err := t.lane.parked(ctx)
+	for _, k := range keys {
+		if left := k.left(); k.open && k.live && len(left) > 0 && (first == 0 || left[0].Position < first) {
+			first = left[0].Position
+		}
+	}
+	return first, err
 }
 
 func (g *Group) status(ctx context.Context, m *member) (Status, error) {
@@ -112,7 +138,7 @@ func (g *Group) status(ctx context.Context, m *member) (Status, error) {
 		s.Parked = n
 	}
 	if m.task.Stuck != nil {
-		n, err := m.task.Stuck(ctx)
+		n, _, err := m.task.Stuck(ctx)
 		if err != nil && s.LastError == nil {
 			s.LastError = err
 		}

@@ -18,7 +18,8 @@ type Reader interface {
 // A Keeper removes events that everybody has seen. It is safe for concurrent use, if its fields are not changed.
 type Keeper struct {
 	Store *eventstore.Store
-	// Readers are asked before anything is removed, besides the consumers of the store ([eventstore.Store.Consume]).
+	// Readers are asked before anything is removed, besides the consumers of the store ([eventstore.Store.Consume]). A Group
+	// also tells of events that are parked, and of those that instances of its processes are stuck at.
 	// Aggregates need their own streams always: what they still fold must not be truncated without a snapshot.
 	Readers []Reader
 }

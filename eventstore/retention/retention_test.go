@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -119,6 +120,45 @@ func TestProjectionsAreReaders(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- g.Run(run) }()
 	require.NoError(t, g.Wait(ctx, last))
+	require.NoError(t, k.Purge(ctx, "a-1"))
+	stop()
+	require.NoError(t, <-done)
+}
+
+func TestWhatIsParkedIsNotRemoved(t *testing.T) {
+	t.Parallel()
+	s, ctx := open(t), t.Context()
+	var seen projection.Memory[int]
+	bad := true
+	g := &projection.Group{Store: s, Logger: slog.New(slog.DiscardHandler)}
+	require.NoError(t, g.Add(&projection.Projection[*int]{
+		Name: "seen", Target: &seen, OnError: projection.ParkAfter(1),
+		Handlers: []projection.Handler[*int]{projection.On(func(_ context.Context, n *int, e Noted, _ *eventstore.Recorded) error {
+			if e.Text == "bad" && bad {
+				return errors.New("no")
+			}
+			*n++
+			return nil
+		})},
+	}))
+	run, stop := context.WithCancel(ctx)
+	done := make(chan error)
+	go func() { done <- g.Run(run) }()
+	note(t, s, "a-1", "good", "bad", "good")
+	last := note(t, s, "b-1", "good")
+	require.NoError(t, g.Wait(ctx, last))
+	k := &retention.Keeper{Store: s, Readers: []retention.Reader{g}}
+	require.NoError(t, k.Truncate(ctx, "a-1", 2))
+	for _, err := range []error{k.Truncate(ctx, "a-1", 3), k.Purge(ctx, "a-1"), k.Purge(ctx, "b-1")} {
+		var behind *retention.BehindError
+		require.ErrorAs(t, err, &behind)
+		require.Equal(t, "seen", behind.Reader)
+		require.EqualValues(t, 1, behind.Position)
+	}
+	require.NoError(t, g.Pause(ctx, "seen"))
+	bad = false
+	require.NoError(t, g.Resume("seen"))
+	require.NoError(t, g.Retry(ctx, "seen", "a-1"))
 	require.NoError(t, k.Purge(ctx, "a-1"))
 	stop()
 	require.NoError(t, <-done)
