@@ -130,7 +130,6 @@ func (d *store) result(ctx context.Context, name string, a ack) driver.Result {
 			break
 		}
 	}
-	d.head.raise(res.Last)
 	d.watch.tell(res.Last)
 	return res
 }

@@ -40,13 +40,20 @@
 // # Removal
 //
 // Truncate sets $tb; the other metadata of the stream are kept. Delete is the
-// server's soft delete: the stream counts as absent and goes on at the next version. Purge is its tombstone.
-// The server shows removed events in its log until it scavenges; this package leaves them
-// out, but not those that only $maxCount or $maxAge remove. The bytes are gone when the server has scavenged.
+// server's soft delete: the stream counts as absent and goes on at the next
+// version. What it needs to know of a deletion later it notes among the
+// metadata, as levada.deleting, levada.deleter and levada.origin. Where another
+// program deletes a stream that comes back, where it began anew is not known. Purge
+// is the server's tombstone.
 //
-// Of an append that expects a version, or that the stream exists, and a Delete by another process at the same
-// moment, the append may come second and be taken, and then the stream is back: the server compares the number
-// of the last event, which a soft delete does not change. Within a process the two take turns.
+// The server shows removed events in its log until it scavenges; this package
+// leaves them out, but not those that only $maxCount or $maxAge remove. The bytes
+// are gone when the server has scavenged.
+//
+// Of an append that expects a version, or that the stream exists, and a Delete by
+// another process at the same moment, the append may come second and be taken,
+// and then the stream is back, beginning with it: the server compares the number of
+// the last event, which a soft delete does not change. Within a process the two take turns.
 //
 // # What it cannot do
 //

@@ -12,6 +12,7 @@ import (
 	"github.com/levada-go/levada/eventstore/driver"
 	"github.com/levada-go/levada/eventstore/drivertest"
 	"github.com/levada-go/levada/eventstore/esdbdev"
+	"github.com/levada-go/levada/eventstore/stacktest"
 )
 
 // long multiplies how often something goes wrong, in tests that may take long.
@@ -88,5 +89,22 @@ func TestAggregatesOfTwoProcessesAreAsOne(t *testing.T) {
 	server := serve(t, nil)
 	aggregatetest.Shared(t, func(t testing.TB) (a, b *eventstore.Store) {
 		return eventstore.New(openDriver(t, server.URL(), nil), nil), eventstore.New(openDriver(t, server.URL(), nil), nil)
+	})
+}
+
+func TestEverythingAboveTheStoreWhileTheServerStops(t *testing.T) {
+	t.Parallel()
+	server := serve(t, nil)
+	stacktest.Run(t, stacktest.Options{
+		Open: func(t testing.TB) driver.Store { return openDriver(t, server.URL(), nil) },
+		Fault: func(ctx context.Context) {
+			for range long(3) {
+				rest(ctx, 600*time.Millisecond)
+				addr := server.Addr()
+				server.Stop()
+				rest(ctx, 50*time.Millisecond)
+				require.NoError(t, server.Start(addr))
+			}
+		},
 	})
 }

@@ -205,15 +205,8 @@ type head struct {
 	end     uint64 // the position of an event at the end,
 	visible uint64 // and of the last one at or before it that can be read
 	removed uint64 // counts removals by this process: what was visible may not be any more
-	raised  uint64 // the last position that this process has appended at
 	after   uint64 // between after and until there is nothing but the driver's own
 	until   uint64
-}
-
-func (h *head) raise(p uint64) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.raised = max(h.raised, p)
 }
 
 // forget is called when events were removed.
