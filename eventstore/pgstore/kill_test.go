@@ -274,7 +274,7 @@ func TestNothingThatWasAcknowledgedIsLostWhenTheServerIsKilled(t *testing.T) {
 	}
 }
 
-func TestNothingIsLostOrRepeatedWhenConnectionsAreLost(t *testing.T) {
+func TestNothingIsLostOrRepeatedWhenConnectionsAreKilled(t *testing.T) {
 	t.Parallel()
 	server := postgrestest.Start(t)
 	address := server.URL(t)

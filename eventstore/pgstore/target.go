@@ -47,6 +47,9 @@ type Model struct {
 // several that run the same projection one moves it, the others get driver.ErrMoved, before
 // their handlers run. Partitions are handled at the same time, each on a connection of its own.
 //
+// Handlers use prepared statements as the pool is configured. Behind a pooler that loses them, as PgBouncer before
+// 1.21 does in transaction mode, give its URL default_query_exec_mode=exec.
+//
 //	balances, err := pgstore.Target(ctx, store, pgstore.Model{
 //		Tables: []string{"balances"},
 //		Schema: `CREATE TABLE balances(account text PRIMARY KEY, cents bigint NOT NULL)`,
@@ -60,6 +63,8 @@ type ReadModel struct {
 	ask   bool   // it is on the search path only if it is put there
 	store *Place // of the store that the model shares a database with, or nil
 	sql   modelStatements
+
+	lockTimeout time.Duration
 }
 
 type modelStatements struct{ load, begin, move, forget, forgetAll, enlist, lock string }
@@ -104,7 +109,7 @@ func newReadModel(ctx context.Context, pool *pgxpool.Pool, m Model, store *Place
 	}
 	key := slices.Clone(m.Tables)
 	slices.Sort(key)
-	r := &ReadModel{model: m, pool: pool, key: strings.Join(key, " "), ask: m.In != "", store: store}
+	r := &ReadModel{model: m, pool: pool, key: strings.Join(key, " "), ask: m.In != "", store: store, lockTimeout: lockTimeout}
 	if err := r.open(ctx); err != nil {
 		return nil, fmt.Errorf("pgstore: read model %s: %w", strings.Join(m.Tables, ", "), unmark(err))
 	}
@@ -282,7 +287,7 @@ func (r *ReadModel) Update(ctx context.Context, name string, from, to eventstore
 
 // lockTimeout is how long an Update waits for its turn where inline projections may
 // be: an append that has the row may be waiting for a connection to read what is missing.
-const lockTimeout = "2s"
+const lockTimeout = 2 * time.Second
 
 // move moves a position, in one round trip. Its row stays locked: who would do the same waits, and is told then.
 func (r *ReadModel) move(ctx context.Context, tx pgx.Tx, name string, from, to eventstore.Position) error {
@@ -292,7 +297,7 @@ func (r *ReadModel) move(ctx context.Context, tx pgx.Tx, name string, from, to e
 	}
 	if r.store != nil {
 		b.Queue("SELECT set_config('levada.lock_timeout', current_setting('lock_timeout'), true)")
-		b.Queue("SELECT set_config('lock_timeout', $1, true)", lockTimeout)
+		b.Queue("SELECT set_config('lock_timeout', $1, true)", fmt.Sprintf("%dms", r.lockTimeout.Milliseconds()))
 	}
 	sql := r.sql.move
 	if from == 0 {

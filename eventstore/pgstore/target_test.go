@@ -449,6 +449,31 @@ func TestWhatCannotBeSerializedIsDoneAgain(t *testing.T) {
 	})
 }
 
+// An append that has the position may be waiting for the connection of who waits for it.
+func TestAnUpdateDoesNotWaitForeverForAnInlineAppend(t *testing.T) {
+	t.Parallel()
+	pool := newPool(t, postgrestest.URL(t), 4)
+	m, err := Target(t.Context(), openPortable(t, pool), countModel)
+	require.NoError(t, err)
+	m.lockTimeout = 20 * time.Millisecond
+	require.NoError(t, m.Update(t.Context(), "p", 0, 1, func(tx pgx.Tx) error {
+		var limit string
+		require.NoError(t, tx.QueryRow(t.Context(), "SHOW lock_timeout").Scan(&limit))
+		require.Equal(t, "0", limit, "handlers wait as they like")
+		return nil
+	}))
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), m.sql.lock, "p")
+	require.NoError(t, err)
+	err = m.Update(t.Context(), "p", 1, 2, func(pgx.Tx) error { panic("not called") })
+	var told *pgconn.PgError
+	require.True(t, errors.As(err, &told), "%v", err)
+	require.Equal(t, "55P03", told.Code)
+	require.NoError(t, tx.Rollback(t.Context()))
+	require.NoError(t, m.Update(t.Context(), "p", 1, 2, count(t.Context(), "a")))
+}
+
 func TestTargetsTellHowMuchToDoAtOnce(t *testing.T) {
 	inEveryHome(t, func(t *testing.T, _ *pgxpool.Pool, open func(Model) (*ReadModel, error)) {
 		m, err := open(countModel)
@@ -758,4 +783,30 @@ func TestReplacingAProjectionWorksInPostgreSQL(t *testing.T) {
 		}
 		return all
 	}())))
+}
+
+func TestWhatIsParkedIsHandledLaterInOrder(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, newPool(t, postgrestest.URL(t), 10))
+	m := openShelf(t, s)
+	m.spoil(2, true)
+	p := m.projection()
+	p.OnError = projection.ParkAfter(1)
+	g := &projection.Group{Store: s, Logger: discard}
+	require.NoError(t, g.Add(p))
+	startGroup(t, g)
+	put(t, s, "a", 1)
+	put(t, s, "a", 2)
+	put(t, s, "b", 3)
+	waitFor(t, g, put(t, s, "a", 4))
+	require.Equal(t, []int{1, 3}, m.list(t))
+	parked, err := g.Parked(t.Context(), "rows")
+	require.NoError(t, err)
+	require.Len(t, parked, 1)
+	m.spoil(2, false)
+	require.NoError(t, g.Retry(t.Context(), "rows", "shelf-a"))
+	require.Eventually(t, func() bool { return slices.Equal([]int{1, 3, 2, 4}, m.list(t)) }, time.Minute, 10*time.Millisecond)
+	require.NoError(t, g.Reset(t.Context(), "rows"))
+	waitFor(t, g, put(t, s, "b", 5))
+	require.Equal(t, []int{1, 2, 3, 4, 5}, m.list(t))
 }
