@@ -2,6 +2,7 @@ package natsstore
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"sync"
 	"testing"
@@ -127,6 +128,16 @@ func TestABucketIsMadeWhenItIsNeeded(t *testing.T) {
 	require.ErrorIs(t, other.SaveCheckpoint(t.Context(), "c", nil, driver.Checkpoint{}), ErrConfig)
 }
 
+// pattern returns n bytes of which no two parts are alike, nor for two versions.
+func pattern(version uint64, n int) []byte {
+	b := make([]byte, 0, n+16)
+	for i := uint64(0); len(b) < n; i++ {
+		b = binary.BigEndian.AppendUint64(b, version)
+		b = binary.BigEndian.AppendUint64(b, i)
+	}
+	return b[:n]
+}
+
 func TestALargeSnapshotIsKeptInPieces(t *testing.T) {
 	t.Parallel()
 	s := openFresh(t)
@@ -135,7 +146,7 @@ func TestALargeSnapshotIsKeptInPieces(t *testing.T) {
 	version := uint64(0)
 	for _, n := range []int{0, 1, size, size + 1, 3*size + 5, 2 * size, 10, 4 * size, 100} {
 		version++
-		want := driver.Snapshot{Version: version, Schema: 3, Data: bytes.Repeat([]byte{byte(version)}, n)}
+		want := driver.Snapshot{Version: version, Schema: 3, Data: pattern(version, n)}
 		require.NoError(t, s.SaveSnapshot(t.Context(), "a-1", want))
 		have, ok, err := s.LoadSnapshot(t.Context(), "a-1")
 		require.NoError(t, err)
@@ -158,7 +169,7 @@ func TestASnapshotIsReadWholeWhileItIsReplaced(t *testing.T) {
 	s := openFresh(t)
 	size := s.payload - recordOverhead
 	save := func(v uint64) error {
-		return s.SaveSnapshot(t.Context(), "a-1", driver.Snapshot{Version: v, Data: bytes.Repeat([]byte{byte(v)}, 2*size+int(v))})
+		return s.SaveSnapshot(t.Context(), "a-1", driver.Snapshot{Version: v, Data: pattern(v, 2*size+int(v))})
 	}
 	require.NoError(t, save(1))
 	var saving sync.WaitGroup
@@ -182,7 +193,7 @@ func TestASnapshotIsReadWholeWhileItIsReplaced(t *testing.T) {
 		snap, ok, err := s.LoadSnapshot(t.Context(), "a-1")
 		require.NoError(t, err)
 		require.True(t, ok)
-		require.True(t, bytes.Equal(bytes.Repeat([]byte{byte(snap.Version)}, 2*size+int(snap.Version)), snap.Data))
+		require.True(t, bytes.Equal(pattern(snap.Version, 2*size+int(snap.Version)), snap.Data))
 	}
 	snap, _, err := s.LoadSnapshot(t.Context(), "a-1")
 	require.NoError(t, err)
