@@ -135,15 +135,18 @@ func TestWhatIsNotAcknowledgedIsDeliveredAgain(t *testing.T) {
 	t.Parallel()
 	f := start(t, nil)
 	f.must(t, "s-1", esdb.Any{}, events("a", "b")...)
-	f.createGroup(t, "s-1", "g", esdb.Start{}, settings(func(s *esdb.PersistentSubscriptionSettings) { s.MessageTimeout = 20 }))
+	f.createGroup(t, "s-1", "g", esdb.Start{}, settings(func(s *esdb.PersistentSubscriptionSettings) { s.MessageTimeout = 50 }))
 	sub := f.join(t, "s-1", "g", 1)
 	e := next(t, sub)
 	require.Zero(t, e.RetryCount)
 	e = next(t, sub)
 	require.Equal(t, "a", e.Event.Event.EventType)
-	require.Equal(t, 1, e.RetryCount)
-	require.NoError(t, sub.Ack(e.Event))
-	require.Equal(t, "b", next(t, sub).Event.Event.EventType)
+	require.Positive(t, e.RetryCount)
+	for e.Event.Event.EventType == "a" { // on a busy machine it may be late again
+		require.NoError(t, sub.Ack(e.Event))
+		e = next(t, sub)
+	}
+	require.Equal(t, "b", e.Event.Event.EventType)
 }
 
 func TestAConsumerThatLeavesLeavesItsMessagesToOthers(t *testing.T) {
