@@ -36,7 +36,7 @@ fuzz:
 	done
 
 soak: setup
-	LEVADA_SOAK=1 $(GO) test -count=1 -timeout 6h -v -run 'Kill|Soak|Linear|Whole' ./eventstore/...
+	LEVADA_SOAK=1 $(GO) test -count=1 -timeout 6h ./eventstore/...
 
 demo-cluster:
 	$(GO) run ./examples/chat/cluster
