@@ -186,7 +186,7 @@ func TestESDBSaysWhyItCannotBegin(t *testing.T) {
 		args []string
 		says string
 	}{
-		"the address is taken": {[]string{"esdb", "-addr", ln.Addr().String()}, "in use"},
+		"the address is taken": {[]string{"esdb", "-addr", ln.Addr().String()}, "-addr takes another address"},
 		"the store is not to be had": {[]string{"esdb", "-addr", "127.0.0.1:0", "-store",
 			"sqlite:" + filepath.Join(t.TempDir(), "no", "dir.db")}, "dir.db"},
 	} {
