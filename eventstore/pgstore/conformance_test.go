@@ -31,13 +31,7 @@ type bench struct {
 // newBench returns one whose pool has at most conns connections.
 func newBench(t testing.TB, conns int) *bench {
 	t.Helper()
-	config, err := pgxpool.ParseConfig(postgrestest.URL(t))
-	require.NoError(t, err)
-	config.MaxConns = int32(conns)
-	pool, err := pgxpool.NewWithConfig(context.Background(), config)
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
-	return &bench{pool: pool}
+	return &bench{pool: newPool(t, postgrestest.URL(t), conns)}
 }
 
 // schema returns the name of an empty schema, or of one with an empty store.

@@ -3,6 +3,7 @@ package pgstore
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -177,6 +178,17 @@ func TestAnUnsuitableConnectionIsRefused(t *testing.T) {
 	require.NoError(t, store.Close())
 	require.Error(t, pool.Ping(t.Context()), "it was the store's own")
 
+	admin, err := pgx.Connect(t.Context(), base)
+	require.NoError(t, err)
+	defer admin.Close(context.Background())
+	name := strings.TrimPrefix(admin.Config().Database, "levada_") + "_ascii"
+	_, err = admin.Exec(t.Context(), "CREATE DATABASE "+pgx.Identifier{name}.Sanitize()+" ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+	require.NoError(t, err)
+	defer admin.Exec(context.Background(), "DROP DATABASE "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)")
+	_, err = OpenURL(t.Context(), strings.Replace(base, admin.Config().Database, name, 1), nil)
+	require.ErrorIs(t, err, ErrUnsuitable)
+	require.ErrorContains(t, err, "UTF8")
+
 	read, err := OpenURL(t.Context(), with("default_transaction_read_only=on"), nil)
 	require.NoError(t, err, "there is nothing to be written")
 	defer read.Close()
@@ -281,5 +293,20 @@ func TestAnAppendIsDurableWhateverTheDefaultIs(t *testing.T) {
 		require.NoError(t, tx.QueryRow(t.Context(), "SHOW synchronous_commit").Scan(&have))
 		require.Equal(t, want, have)
 		require.NoError(t, tx.Rollback(context.Background()))
+	}
+}
+
+func TestOpenWarnsOfAServerThatForgets(t *testing.T) {
+	t.Parallel()
+	for setting, warns := range map[string]bool{"fsync=off": true, "full_page_writes=off": true, "fsync=on": false} {
+		t.Run(setting, func(t *testing.T) {
+			t.Parallel()
+			server := postgrestest.Start(t, setting)
+			var b strings.Builder
+			store, err := OpenURL(t.Context(), server.URL(t), &Options{NoListen: true, Store: eventstore.Options{Logger: slog.New(slog.NewTextHandler(&b, nil))}})
+			require.NoError(t, err)
+			require.NoError(t, store.Close())
+			require.Equal(t, warns, strings.Contains(b.String(), "loss of power"), b.String())
+		})
 	}
 }

@@ -182,6 +182,8 @@ func (s *store) fault(err error) error {
 		s.watch.forget()
 	case statePurged:
 		return driver.ErrStreamDeleted
+	case stateStandby:
+		return fmt.Errorf("%w: %w", ErrUnsuitable, err)
 	case stateReadOnly:
 		return fmt.Errorf("%w: %w", driver.ErrReadOnly, err)
 	}
