@@ -28,7 +28,8 @@ type Appended struct {
 // same events, by their IDs, stand at that place already: then it returns what
 // the append that wrote them returned. If only some of them do, it is
 // ErrDuplicate. That an ID is used in another stream or at another place is not
-// detected.
+// detected. If it cannot be read what stands there, the error is ErrOutcomeUnknown:
+// an earlier append of these events may have been made.
 //
 // It returns ErrNoEvents for no events, ErrInvalid for names that cannot be
 // stored, ErrUnregistered for Data without a stored name, ErrCodec for Data that
@@ -289,13 +290,13 @@ func (s *Store) appendedBefore(ctx context.Context, a driver.Append, conflict *C
 		// What there is now began after the last deletion.
 		info, err := s.d.Stream(ctx, a.Stream)
 		if err != nil {
-			return Appended{}, conflict
+			return Appended{}, undecided(conflict, err)
 		}
 		after = info.Origin
 	}
 	have, err := s.d.ReadStream(ctx, a.Stream, after, driver.Forward, len(a.Events))
 	if err != nil {
-		return Appended{}, conflict
+		return Appended{}, undecided(conflict, err)
 	}
 	stored := make(map[[16]byte]int, len(have))
 	for i := range have {
@@ -315,6 +316,16 @@ func (s *Store) appendedBefore(ctx context.Context, a driver.Append, conflict *C
 		return Appended{}, fmt.Errorf("eventstore: append to %s: %w: some of its events are stored already", a.Stream, ErrDuplicate)
 	}
 	return Appended{}, conflict
+}
+
+// undecided is the error of an append that conflicted, perhaps with itself: what
+// stands in its place could not be read, because of err. It is no conflict, which
+// would say that nothing was written.
+func undecided(conflict *ConflictError, err error) error {
+	if errors.Is(err, ErrStreamDeleted) {
+		return fmt.Errorf("eventstore: append to %s: %w", conflict.Stream, err)
+	}
+	return fmt.Errorf("eventstore: append to %s: %w: it is at version %d: %w", conflict.Stream, ErrOutcomeUnknown, conflict.Actual, err)
 }
 
 // appendDirect appends on a driver that commits each append by itself.

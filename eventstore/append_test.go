@@ -15,6 +15,7 @@ import (
 
 	"github.com/levada-go/levada/eventstore"
 	"github.com/levada-go/levada/eventstore/driver"
+	"github.com/levada-go/levada/eventstore/eventstoretest"
 	"github.com/levada-go/levada/eventstore/memstore"
 	"github.com/levada-go/levada/internal/system"
 )
@@ -91,6 +92,33 @@ func TestWhatCannotBeAppendedIsRefusedAndChangesNothing(t *testing.T) {
 	_, err := s.Append(t.Context(), "a-1", eventstore.StreamExists, deposits(1)...)
 	require.ErrorAs(t, err, &conflict)
 	require.Equal(t, eventstore.ConflictError{Stream: "a-1", Expected: eventstore.StreamExists}, *conflict)
+}
+
+// An append that is made again may conflict with itself. Where that cannot be
+// seen, it must not be told that nothing was written.
+func TestAConflictThatCannotBeLookedIntoIsNoConflict(t *testing.T) {
+	t.Parallel()
+	d, faults := eventstoretest.Faulty(t, memstore.NewDriver())
+	s := open(t, d, nil)
+	ctx, cut := t.Context(), errors.New("the line is cut")
+	events := deposits(1, 2)
+	events[0].ID, events[1].ID = eventstore.NewID(), eventstore.NewID()
+	first, err := s.Append(ctx, "a-1", eventstore.NoStream, events...)
+	require.NoError(t, err)
+	for _, op := range []eventstoretest.Op{eventstoretest.OpStream, eventstoretest.OpReadStream} {
+		faults.Before(op, 1, cut)
+		_, err = s.Append(ctx, "a-1", eventstore.NoStream, events...)
+		require.ErrorIs(t, err, eventstore.ErrOutcomeUnknown, op)
+		require.ErrorIs(t, err, cut, op)
+		require.False(t, errors.As(err, new(*eventstore.ConflictError)), op)
+		again, err := s.Append(ctx, "a-1", eventstore.NoStream, events...)
+		require.NoError(t, err)
+		require.Equal(t, first, again)
+	}
+	faults.Before(eventstoretest.OpReadStream, 1, driver.ErrStreamDeleted) // in the meantime
+	_, err = s.Append(ctx, "a-1", eventstore.NoStream, events...)
+	require.ErrorIs(t, err, eventstore.ErrStreamDeleted)
+	require.NotErrorIs(t, err, eventstore.ErrOutcomeUnknown)
 }
 
 func TestAppendFillsInAndReadsBack(t *testing.T) {
