@@ -190,7 +190,7 @@ func TestWhatIsInFlightBelowAnInlineAppendIsNotPassedOver(t *testing.T) {
 func TestInlineAndOtherAppendsTogetherLoseNothing(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.URL(t)
-	s, m, g := openInline(t, url, 10)
+	s, m, g := openInline(t, url, 2) // with nothing to spare for those who wait
 	again, _, _ := openInline(t, url, 10)
 	plain := openStore(t, newPool(t, url, 10))
 	startGroup(t, g)

@@ -247,7 +247,7 @@ func TestNothingThatWasAcknowledgedIsLostWhenTheServerIsKilled(t *testing.T) {
 	l := newLedger()
 	stop := l.run(t, 12, a, b)
 	r := rand.New(rand.NewPCG(1, 2))
-	rounds := soak(4, 100)
+	rounds := soak(4, 60)
 	for round := range rounds {
 		l.more(t, 100)
 		if round%4 == 3 {
@@ -341,7 +341,7 @@ func TestNothingIsLostOrRepeatedWhenConnectionsAreKilled(t *testing.T) {
 	l := newLedger()
 	stop := l.run(t, 6, a, b)
 	dropped := 0
-	for range soak(8, 400) {
+	for range soak(8, 300) {
 		l.more(t, 50)
 		dropped += server.DropConnections(t)
 	}

@@ -287,7 +287,7 @@ func (r *ReadModel) Update(ctx context.Context, name string, from, to eventstore
 
 // lockTimeout is how long an Update waits for its turn where inline projections may
 // be: an append that has the row may be waiting for a connection to read what is missing.
-const lockTimeout = 2 * time.Second
+const lockTimeout = 500 * time.Millisecond
 
 // move moves a position, in one round trip. Its row stays locked: who would do the same waits, and is told then.
 func (r *ReadModel) move(ctx context.Context, tx pgx.Tx, name string, from, to eventstore.Position) error {
