@@ -341,6 +341,8 @@ func strike(faults *eventstoretest.Faults, dice *rand.Rand) {
 	switch dice.IntN(8) {
 	case 0:
 		faults.After(eventstoretest.OpAppend, n, lost)
+		faults.Before(eventstoretest.OpReadStream, n, errCut)
+		faults.Before(eventstoretest.OpStream, n, errCut)
 	case 1:
 		faults.Before(eventstoretest.OpAppend, n, errCut)
 	case 2:

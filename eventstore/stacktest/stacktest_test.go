@@ -2,6 +2,7 @@ package stacktest_test
 
 import (
 	"context"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -18,7 +19,11 @@ import (
 func TestEverythingOverAStoreInMemory(t *testing.T) {
 	t.Parallel()
 	d := memstore.NewDriver()
-	stacktest.Run(t, stacktest.Options{Open: func(t testing.TB) driver.Store { return eventstoretest.Share(t, d) }})
+	duration := 2 * time.Second
+	if os.Getenv("LEVADA_SOAK") != "" {
+		duration = time.Minute
+	}
+	stacktest.Run(t, stacktest.Options{Duration: duration, Open: func(t testing.TB) driver.Store { return eventstoretest.Share(t, d) }})
 }
 
 // whole is a driver that can do everything.
