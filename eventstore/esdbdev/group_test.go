@@ -385,6 +385,13 @@ func TestGroupsAreManaged(t *testing.T) {
 	_, err = f.ListPersistentSubscriptionsForStream(ctx, "none", esdb.ListPersistentSubscriptionsOptions{})
 	require.Equal(t, esdb.ErrorCodeResourceNotFound, code(err))
 
+	for stream, group := range map[string]string{"$all": "g", "s-1": ""} {
+		require.ErrorContains(t, f.CreatePersistentSubscription(ctx, stream, group, opts), "InvalidArgument")
+	}
+	negative := opts
+	negative.Settings = settings(func(s *esdb.PersistentSubscriptionSettings) { s.MaxRetryCount = -1 })
+	require.ErrorContains(t, f.CreatePersistentSubscription(ctx, "s-2", "g", negative), "negative")
+
 	info := f.info(t, "s-1", "g")
 	require.Equal(t, "s-1", info.EventSource)
 	require.Equal(t, "g", info.GroupName)

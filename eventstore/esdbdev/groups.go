@@ -247,6 +247,9 @@ func (v *persistentService) Create(ctx context.Context, req *persistent.CreateRe
 		return nil, answer(ctx, err)
 	}
 	err = v.manage(ctx, k.stream, func() error {
+		if o.GetAll() == nil && k.stream == allStream {
+			return invalidArgument("%s is not a stream: a group of everything says so", allStream)
+		}
 		settings, err := createSettings(o)
 		if err != nil {
 			return err
