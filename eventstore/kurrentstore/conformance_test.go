@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 		set := false
 		flag.Visit(func(f *flag.Flag) { set = set || f.Name == "rapid.checks" })
 		if !set {
-			flag.Set("rapid.checks", "15")
+			flag.Set("rapid.checks", "10")
 		}
 	}
 	os.Exit(m.Run())
