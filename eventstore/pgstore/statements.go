@@ -45,7 +45,7 @@ func statementsFor(n *names) statements {
 		append:   n.expand(`SELECT before, actual, first, recorded FROM @schema@.append(` + placeholders(1, batchParameters) + `)`),
 		appendIf: n.expand(`SELECT before, actual, first, recorded, conflict FROM @schema@.append_if(` + placeholders(1, 4+batchParameters) + `)`),
 
-		lock: n.expand(`SELECT @schema@.lock_types($1)::text, @schema@.lock_tags($2), @schema@.lock_streams($3)::text`),
+		lock: n.expand(`SELECT @schema@.lock($1, $2, $3)::text`),
 
 		stream:   n.expand(`SELECT s.name, s.version, s.first, s.origin, s.purged FROM @schema@.streams s WHERE s.name = $1`),
 		forward:  page(`e.version > $2`, `ASC`),

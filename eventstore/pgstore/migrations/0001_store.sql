@@ -172,10 +172,13 @@ BEGIN
     END LOOP;
 END $fn$;
 
+-- The functions up to append_if find rows by index, whatever the planner thinks of tables
+-- that have grown since it looked; their plans are made once a connection. The settings
+-- for that are those of lock, append and append_if, which call the others.
+
 -- make_tags makes the rows of tags, which are sorted and distinct, where there are
 -- none.
-CREATE FUNCTION @schema@.make_tags(names text[]) RETURNS void LANGUAGE plpgsql
-    SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $fn$
+CREATE FUNCTION @schema@.make_tags(names text[]) RETURNS void LANGUAGE plpgsql AS $fn$
 BEGIN
     INSERT INTO @schema@.tags (name)
     SELECT u.name FROM unnest(names) AS u (name)
@@ -188,8 +191,7 @@ END $fn$;
 -- returns their ids. What is inserted is inserted before anything is locked, both in
 -- the order of names, so that no two callers wait for each other. Those who only mark
 -- events with a tag do not wait for each other either, once it is there.
-CREATE FUNCTION @schema@.lock_tags(names text[]) RETURNS bigint[] LANGUAGE plpgsql
-    SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $fn$
+CREATE FUNCTION @schema@.lock_tags(names text[]) RETURNS bigint[] LANGUAGE plpgsql AS $fn$
 BEGIN
     PERFORM @schema@.make_tags(names);
     RETURN ARRAY(SELECT l.id FROM
@@ -200,8 +202,7 @@ END $fn$;
 -- appended under it, and returns the ids of the former. Of each item one tag is
 -- enough, since an event that it selects bears all of them; the one that was quiet
 -- for longest is likely to keep the fewest waiting.
-CREATE FUNCTION @schema@.lock_condition(items json, names text[], marks text[]) RETURNS bigint[] LANGUAGE plpgsql
-    SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $fn$
+CREATE FUNCTION @schema@.lock_condition(items json, names text[], marks text[]) RETURNS bigint[] LANGUAGE plpgsql AS $fn$
 DECLARE
     sorted text[] := ARRAY(SELECT DISTINCT u.name COLLATE "C" FROM unnest(names || marks) AS u (name) ORDER BY 1);
     ids    bigint[];
@@ -241,8 +242,7 @@ END $fn$;
 -- lock_streams makes and locks the rows of streams, which are sorted and distinct,
 -- as lock_tags does, and returns where they stand.
 CREATE FUNCTION @schema@.lock_streams(names text[], OUT ids bigint[], OUT versions bigint[], OUT origins bigint[], OUT purges boolean[])
-    LANGUAGE plpgsql
-    SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $fn$
+    LANGUAGE plpgsql AS $fn$
 BEGIN
     INSERT INTO @schema@.streams (name, category)
     SELECT u.name, split_part(u.name, '-', 1) FROM unnest(names) AS u (name)
@@ -252,6 +252,15 @@ BEGIN
     SELECT array_agg(l.id), array_agg(l.version), array_agg(l.origin), array_agg(l.purged) INTO ids, versions, origins, purges FROM
         (SELECT s.id, s.version, s.origin, s.purged FROM @schema@.streams s
           WHERE s.name = ANY (names) ORDER BY s.name FOR NO KEY UPDATE) AS l;
+END $fn$;
+
+-- lock takes all locks of a batch but that of its positions.
+CREATE FUNCTION @schema@.lock(slots int[], tag_names text[], names text[]) RETURNS void LANGUAGE plpgsql
+    SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $fn$
+BEGIN
+    PERFORM @schema@.lock_types(slots);
+    PERFORM @schema@.lock_tags(tag_names);
+    PERFORM @schema@.lock_streams(names);
 END $fn$;
 
 -- append makes a batch of appends, each of which sees those before it and fails
@@ -347,8 +356,7 @@ END $fn$;
 -- find returns the position of the first event above after that an item of a
 -- condition selects, NULL if there is none. Items have names of types and numbers
 -- of tags.
-CREATE FUNCTION @schema@.find(items json, tag_ids bigint[], after bigint) RETURNS bigint LANGUAGE plpgsql
-    SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $fn$
+CREATE FUNCTION @schema@.find(items json, tag_ids bigint[], after bigint) RETURNS bigint LANGUAGE plpgsql AS $fn$
 DECLARE
     item  json;
     types text[];
@@ -408,7 +416,8 @@ CREATE FUNCTION @schema@.append_if(
     event_type text[], event_content text[], event_metadata text[], event_tags text[], event_data bytea[],
     mark_event int[], mark_tag int[],
     OUT before bigint[], OUT actual bigint[], OUT first bigint, OUT recorded timestamptz, OUT conflict bigint)
-    LANGUAGE plpgsql AS $fn$
+    LANGUAGE plpgsql
+    SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $fn$
 #variable_conflict use_column
 DECLARE
     tag_ids bigint[];
