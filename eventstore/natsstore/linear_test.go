@@ -11,6 +11,7 @@ import (
 	"github.com/levada-go/levada/eventstore"
 	"github.com/levada-go/levada/eventstore/driver"
 	"github.com/levada-go/levada/eventstore/drivertest"
+	"github.com/levada-go/levada/eventstore/stacktest"
 	"github.com/levada-go/levada/internal/natstest"
 )
 
@@ -85,5 +86,33 @@ func TestAggregatesOfTwoProcessesAreAsOne(t *testing.T) {
 	name := fresh()
 	aggregatetest.Shared(t, func(t testing.TB) (a, b *eventstore.Store) {
 		return eventstore.New(process(t, nodes, name, 3), nil), eventstore.New(process(t, nodes, name, 3), nil)
+	})
+}
+
+func TestEverythingAboveTheStoreWhileServersEnd(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("the leader of three servers is killed")
+	}
+	times := 1
+	if soak() {
+		times = 20
+	}
+	nodes := natstest.Processes(t, 3, false)
+	name := fresh()
+	process(t, nodes, name, 3)
+	stacktest.Run(t, stacktest.Options{
+		Open: func(t testing.TB) driver.Store { return process(t, nodes, name, 3) },
+		Fault: func(ctx context.Context) {
+			for range times {
+				rest(ctx, time.Second)
+				leader := nodes.Leader(t, name)
+				leader.Kill(t)
+				rest(ctx, time.Second)
+				leader.Start(t)
+				nodes.Wait(t)
+			}
+			rest(ctx, time.Second)
+		},
 	})
 }

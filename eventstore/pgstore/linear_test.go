@@ -14,6 +14,7 @@ import (
 	"github.com/levada-go/levada/eventstore"
 	"github.com/levada-go/levada/eventstore/driver"
 	"github.com/levada-go/levada/eventstore/drivertest"
+	"github.com/levada-go/levada/eventstore/stacktest"
 	"github.com/levada-go/levada/internal/postgrestest"
 )
 
@@ -26,7 +27,13 @@ func process(t testing.TB, url string) *store {
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	s, err := open(t.Context(), pool, nil)
+	var s *store
+	for range 100 { // its connections may be cut, too
+		if s, err = open(t.Context(), pool, nil); err == nil {
+			break
+		}
+		rest(t.Context(), 20*time.Millisecond)
+	}
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
@@ -88,5 +95,23 @@ func TestAggregatesOfTwoProcessesAreAsOne(t *testing.T) {
 	url := postgrestest.URL(t)
 	aggregatetest.Shared(t, func(t testing.TB) (a, b *eventstore.Store) {
 		return eventstore.New(process(t, url), nil), eventstore.New(process(t, url), nil)
+	})
+}
+
+func TestEverythingAboveTheStoreWhileConnectionsAreCut(t *testing.T) {
+	t.Parallel()
+	url := postgrestest.URL(t)
+	admin, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	t.Cleanup(func() { admin.Close(context.Background()) })
+	stacktest.Run(t, stacktest.Options{
+		Open: func(t testing.TB) driver.Store { return process(t, url) },
+		Fault: func(ctx context.Context) {
+			for range long(4) {
+				rest(ctx, 500*time.Millisecond)
+				_, err := admin.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+				require.NoError(t, err)
+			}
+		},
 	})
 }

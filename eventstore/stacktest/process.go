@@ -210,8 +210,11 @@ func (p *process) consume(ctx context.Context, s *eventstore.Store) {
 			Name: "stack", Filter: all, From: eventstore.Origin(), Partitions: 4, Batch: 8, Lease: time.Second,
 		}) {
 			if err != nil {
-				if ctx.Err() == nil && !errors.Is(err, errCut) && !errors.Is(err, eventstore.ErrClosed) {
-					p.fault("process %d: consuming: %v", p.id, err)
+				// Joining may fail as the store does, and is tried again.
+				for _, never := range []error{eventstore.ErrPartitions, eventstore.ErrNoConsumer, eventstore.ErrInvalid, eventstore.ErrUnsupported} {
+					if errors.Is(err, never) {
+						p.fault("process %d: consuming: %v", p.id, err)
+					}
 				}
 				break
 			}

@@ -21,7 +21,8 @@ import (
 // Options configures [Run]. Only Open must be set.
 type Options struct {
 	// Open opens the log of this test, the same each time, as another process
-	// would. What it returns is closed by the test.
+	// would. What it returns is closed by the test. It is called while Fault is at
+	// work, from several goroutines, and must try until it succeeds.
 	Open func(t testing.TB) driver.Store
 	// Fault is called once, on the test's goroutine, while the processes work, who
 	// go on until it returns: it is where the engine itself may fail. Within a minute
