@@ -3,6 +3,7 @@ package sqlitestore
 import (
 	"context"
 	"errors"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/levada-go/levada/eventstore/driver"
 	"github.com/levada-go/levada/eventstore/drivertest"
+	"github.com/levada-go/levada/eventstore/eventstoretest"
+	"github.com/levada-go/levada/eventstore/stacktest"
 )
 
 // Commits whose answers are lost, and merges of the indexes under way, are the faults; two readers
@@ -40,4 +43,16 @@ func TestItIsLinearizableWhereAnswersAreLostAndForReaders(t *testing.T) {
 		},
 	})
 	require.Positive(t, lost.Load())
+}
+
+// The file has one writer, so all handles are on it.
+func TestEverythingAboveTheStore(t *testing.T) {
+	t.Parallel()
+	opt := &Options{Synchronous: Normal, unmerged: 50, slice: 20}
+	d := openTest(t, opt)
+	duration := 2 * time.Second
+	if os.Getenv("LEVADA_SOAK") != "" {
+		duration = time.Minute
+	}
+	stacktest.Run(t, stacktest.Options{Duration: duration, Open: func(t testing.TB) driver.Store { return eventstoretest.Share(t, d) }})
 }
