@@ -53,3 +53,13 @@ func ExampleOpen() {
 	// eventstore: conflict: account-ann: expected version 1, is at version 2
 	// eventstore: conditional append: unsupported operation
 }
+
+// In a cluster any of the servers will do to begin with: the store finds the leader.
+func ExampleOpen_cluster() {
+	ctx := context.Background()
+	store, err := kurrentstore.Open(ctx, "esdb://admin:changeit@node1:2113,node2:2113,node3:2113?tlsCaFile=ca.crt", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer store.Close()
+}
