@@ -34,7 +34,7 @@ func TestItIsLinearizableThoughAnswersAreLostAndTheServerStops(t *testing.T) {
 	t.Parallel()
 	server := serve(t, nil)
 	drivertest.Linearize(t, drivertest.LinearOptions{
-		Stores: []driver.Store{openDriver(t, server.URL(), nil), openDriver(t, server.URL(), nil)},
+		Stores: []driver.Store{openDriver(t, server.URL(), nil), openDriver(t, server.URL(), nil)}, Deletes: true, LooseDelete: true,
 		Fault: func(ctx context.Context) {
 			for i := range long(6) {
 				for _, f := range []esdbdev.Fault{
@@ -66,7 +66,7 @@ func TestItIsLinearizableThoughTheLeaderChanges(t *testing.T) {
 	a, b := cluster(t)
 	url := "esdb://" + a.Addr() + "," + b.Addr() + "?tls=false"
 	drivertest.Linearize(t, drivertest.LinearOptions{
-		Stores: []driver.Store{openDriver(t, url, nil), openDriver(t, url, nil)},
+		Stores: []driver.Store{openDriver(t, url, nil), openDriver(t, url, nil)}, Deletes: true, LooseDelete: true,
 		Fault: func(ctx context.Context) {
 			for i := range long(6) {
 				rest(ctx, 100*time.Millisecond)
