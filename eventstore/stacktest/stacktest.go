@@ -333,15 +333,15 @@ func pause(ctx context.Context, d time.Duration) {
 
 var errCut = errors.New("stacktest: the line is cut")
 
-// lost is the error of an append whose answer does not come.
-var lost = fmt.Errorf("%w: %w", driver.ErrOutcomeUnknown, errCut)
+// errLost is the error of an append whose answer does not come.
+var errLost = fmt.Errorf("%w: %w", driver.ErrOutcomeUnknown, errCut)
 
 // strike lets one thing go wrong.
 func strike(faults *eventstoretest.Faults, dice *rand.Rand) {
 	n := 1 + dice.IntN(4)
 	switch dice.IntN(8) {
 	case 0:
-		faults.After(eventstoretest.OpAppend, n, lost)
+		faults.After(eventstoretest.OpAppend, n, errLost)
 		faults.Before(eventstoretest.OpReadStream, n, errCut)
 		faults.Before(eventstoretest.OpStream, n, errCut)
 	case 1:
