@@ -132,6 +132,25 @@ func TestAnAppendThatIsNeverAnsweredHasAnUnknownOutcome(t *testing.T) {
 	require.ErrorIs(t, r.Err, context.Canceled)
 }
 
+func TestAReadThatStallsIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	server := serve(t, nil)
+	d := openDriver(t, server.URL()+"&defaultDeadline=100", nil)
+	require.NoError(t, d.Append(t.Context(), driver.Append{Stream: "s", Events: events(5)}).Err)
+	until := make(chan struct{})
+	defer close(until)
+	for _, after := range []int{0, 1, 4} {
+		for range 2 {
+			server.Inject(esdbdev.Fault{Method: esdbdev.MethodRead, Events: after, Times: 1, Until: until})
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		list, err := d.ReadStream(ctx, "s", 0, driver.Forward, 10)
+		require.NoError(t, err, "after %d events", after)
+		require.Len(t, list, 5, "each once")
+		cancel()
+	}
+}
+
 // A writer appends to streams of its own until it is told to stop, and keeps count.
 type writer struct {
 	acked, unknown [][16]byte

@@ -40,15 +40,17 @@ func TestConformanceOnASharedServer(t *testing.T) {
 	server := serve(t, nil)
 	d := openDriver(t, server.URL(), nil)
 	require.NoError(t, d.Append(t.Context(), driver.Append{Stream: "other-1", Events: events(100)}).Err)
+	before, err := d.Head(t.Context())
+	require.NoError(t, err)
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	cmd := exec.CommandContext(t.Context(), exe, "-test.run=^TestConformanceOnARealServer$", "-test.parallel=1", "-test.timeout=20m", "-rapid.checks=10")
 	cmd.Env = append(os.Environ(), realEnv+"="+server.URL())
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	list, _, err := d.ReadAll(t.Context(), driver.Filter{}, 0, driver.Forward, 200)
+	after, err := d.Head(t.Context())
 	require.NoError(t, err)
-	require.Greater(t, len(list), 150, "it has run, on this server")
+	require.Greater(t, after, before, "it has run, on this server")
 }
 
 func runScoped(t *testing.T, url string) {
