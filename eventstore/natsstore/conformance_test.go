@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -116,6 +117,16 @@ func harness(connect func(testing.TB) (*natstest.Nodes, *nats.Conn), replicas in
 			y, name := yardOf(nodes), d.(*store).opt.Name
 			y.again(name)
 			s, err := open(t.Context(), nc, &Options{Name: name, Timeout: time.Minute, recycle: y.recycle})
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, s.Close()) })
+			return s
+		},
+		Peer: func(t testing.TB, d driver.Store) driver.Store {
+			_, nc := connect(t)
+			peer, err := nats.Connect(strings.Join(nc.Servers(), ","), nats.MaxReconnects(-1))
+			require.NoError(t, err)
+			t.Cleanup(peer.Close)
+			s, err := open(t.Context(), peer, &Options{Name: d.(*store).opt.Name, Timeout: time.Minute})
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, s.Close()) })
 			return s

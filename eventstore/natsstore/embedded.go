@@ -15,6 +15,7 @@ import (
 
 	"github.com/levada-go/levada/eventstore"
 	"github.com/levada-go/levada/eventstore/driver"
+	"github.com/levada-go/levada/internal/filelock"
 )
 
 // OpenEmbedded opens a store on a NATS server of its own, one node in this
@@ -64,7 +65,7 @@ func openEmbedded(ctx context.Context, dir string, opt *Options) (_ driver.Store
 
 // A node is an embedded server and the connection to it.
 type node struct {
-	lock   *dirLock
+	lock   *filelock.Lock
 	server *server.Server
 	nc     *nats.Conn
 }
@@ -83,7 +84,11 @@ func startNode(ctx context.Context, dir string, d Durability, log *slog.Logger) 
 		return nil, err
 	}
 	n := &node{}
-	if n.lock, err = lockDir(filepath.Join(dir, "levada.lock")); err != nil {
+	n.lock, err = filelock.Acquire(filepath.Join(dir, "levada.lock"))
+	switch {
+	case errors.Is(err, filelock.ErrHeld):
+		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
+	case err != nil:
 		return nil, err
 	}
 	defer func() {
@@ -133,7 +138,7 @@ func (n *node) stop() error {
 		n.server.Shutdown()
 		n.server.WaitForShutdown()
 	}
-	return n.lock.release()
+	return n.lock.Release()
 }
 
 // A serverLog passes what a server warns of to a logger.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/levada-go/levada/eventstore"
 	"github.com/levada-go/levada/eventstore/driver"
+	"github.com/levada-go/levada/internal/filelock"
 	"zombiezen.com/go/sqlite"
 )
 
@@ -247,7 +248,13 @@ const (
 )
 
 func (s *store) openForWriting() (err error) {
-	if s.lock, err = lockFile(s.path + ".lock"); err != nil {
+	// The lock is on a file beside the database, because SQLite has locks of its own on
+	// that, which it would lose if we opened and closed it.
+	s.lock, err = filelock.Acquire(s.path + ".lock")
+	switch {
+	case errors.Is(err, filelock.ErrHeld):
+		return fmt.Errorf("%w: %w", ErrLocked, err)
+	case err != nil:
 		return err
 	}
 	f, err := os.OpenFile(s.path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -323,6 +330,6 @@ func (s *store) abandon() {
 		_ = s.w.Close()
 	}
 	if s.lock != nil {
-		_ = s.lock.release()
+		_ = s.lock.Release()
 	}
 }

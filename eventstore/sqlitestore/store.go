@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/levada-go/levada/eventstore/driver"
+	"github.com/levada-go/levada/internal/filelock"
 	"zombiezen.com/go/sqlite"
 )
 
@@ -19,7 +20,7 @@ type store struct {
 	path   string // of the database file, without symbolic links
 	opt    Options
 	limits driver.Limits
-	lock   *fileLock // nil if read-only
+	lock   *filelock.Lock // nil if read-only
 	db     *DB
 	pool   *pool
 	gate   gate
@@ -113,7 +114,7 @@ func (s *store) Close() error {
 		errs = append(errs, s.w.Close())
 	}
 	if s.lock != nil {
-		errs = append(errs, s.lock.release())
+		errs = append(errs, s.lock.Release())
 	}
 	return errors.Join(errs...)
 }
