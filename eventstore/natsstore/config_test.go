@@ -132,6 +132,8 @@ func TestOptionsAreChecked(t *testing.T) {
 	nc := natstest.Shared(t, 1).Connect(t)
 	for want, opt := range map[string]Options{
 		"name":     {Name: "a.b"},
+		"pubsub":   {Name: "ps"},
+		"presence": {Name: "pr"},
 		"replicas": {Replicas: 2},
 		"timeout":  {Timeout: time.Millisecond},
 	} {

@@ -21,7 +21,8 @@ type Options struct {
 	// Store configures the portable store that Open returns.
 	Store eventstore.Options
 	// Name is that of the JetStream stream that is the log, and the first token
-	// of its subjects: letters, digits, dashes and underscores, at most 32. Several
+	// of its subjects: letters, digits, dashes and underscores, at most 32, and
+	// neither "ps" nor "pr", on whose subjects the transports of pubsub and presence are. Several
 	// stores may share an account under different names. The default is "levada".
 	Name string
 	// Replicas is how many servers keep the log: 1, 3 or 5. It counts when the
@@ -197,6 +198,9 @@ var validName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
 func (o *Options) setDefaults() error {
 	if o.Name == "" {
 		o.Name = defaultName
+	}
+	if o.Name == "ps" || o.Name == "pr" {
+		return fmt.Errorf("natsstore: name %q: its subjects are those of pubsub and presence", o.Name)
 	}
 	if !validName.MatchString(o.Name) {
 		return fmt.Errorf("natsstore: name %.40q: want at most 32 letters, digits, dashes and underscores", o.Name)
