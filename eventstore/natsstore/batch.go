@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nuid"
 )
 
 // Headers of an atomic batch.
@@ -37,7 +37,7 @@ var errBeforeCommit = errors.New("the batch was not committed")
 // round trip. If the server refuses the first, because too many batches are
 // open, it answers the last with codeBatchPartial.
 func (l *link) publishBatch(ctx context.Context, list []*nats.Msg) (uint64, error) {
-	id := nuid.Next()
+	id := uuid.NewString()
 	for i, m := range list {
 		m.Header.Set(headerBatchID, id)
 		m.Header.Set(headerBatchSequence, strconv.Itoa(i+1))
