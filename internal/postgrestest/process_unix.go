@@ -97,6 +97,8 @@ end() {
 end TERM "$1/pid"
 end QUIT "$1/data/postmaster.pid"
 rm -rf "$1"
+sleep 2 # what was filling the directory has noticed by now
+rm -rf "$1"
 `
 
 func newWatcher(dir string) (io.Closer, error) {
