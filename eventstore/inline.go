@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/levada-go/levada/eventstore/driver"
+	"github.com/levada-go/levada/internal/system"
 )
 
 // An inline is a func that takes part in appends.
@@ -48,6 +49,8 @@ func (s *Store) setInlines(list []*inline) { s.inlines.list.Store(&list) }
 
 // appendWith appends with all inline funcs.
 func (s *Store) appendWith(ctx context.Context, as []driver.Append, list []*inline) []driver.Result {
+	// Appends of several callers are committed together: the context is none of theirs.
+	together := system.Within(context.Background())
 	return s.d.(driver.Inliner).AppendWith(ctx, as, func(tx any, stored []driver.Recorded) (err error) {
 		defer func() {
 			if p := recover(); p != nil {
@@ -56,8 +59,7 @@ func (s *Store) appendWith(ctx context.Context, as []driver.Append, list []*inli
 		}()
 		events := s.decoder.page(context.Background(), stored, nil)
 		for _, in := range list {
-			// Appends of several callers are committed together: ctx is none of theirs.
-			if err := in.fn(context.Background(), tx, events); err != nil {
+			if err := in.fn(together, tx, events); err != nil {
 				return err
 			}
 		}

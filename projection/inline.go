@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/internal/system"
 )
 
 const (
@@ -22,9 +23,14 @@ func (w *worker[T]) within(ctx context.Context, tx any, target InlineTarget[T], 
 	if len(events) == 0 {
 		return nil
 	}
+	left := system.TransactionOf(ctx).Left
+	if left[w] {
+		return nil
+	}
 	ctx = w.g.inHandler(ctx, w.base)
-	handled := 0
+	handled, covered := 0, false
 	err := target.UpdateIn(ctx, tx, w.name, func(tx T, at place) (place, error) {
+		handled, covered = 0, false // a target may try again
 		if at&(parking|replaced) != 0 {
 			return at, nil
 		}
@@ -51,15 +57,17 @@ func (w *worker[T]) within(ctx context.Context, tx any, target InlineTarget[T], 
 			handled++
 		}
 		handled += len(missing)
+		covered = true
 		return placeOf(lifeOf(at), max(pos, last)), nil
 	})
 	switch {
-	case errors.Is(err, errLeave):
+	case errors.Is(err, errLeave) || err == nil && !covered:
+		left[w] = true
 		return nil
 	case err == nil:
 		w.g.Handled(w.base, handled, 0)
 	}
-	return err
+	return err // the append is not made
 }
 
 // missing returns the events to handle between two positions, if they are few. What
