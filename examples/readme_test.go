@@ -24,7 +24,7 @@ func TestTheCommandsOfTheREADMEsAreGood(t *testing.T) {
 	for _, file := range append(files, "README.md") {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
-		for _, m := range regexp.MustCompile("(?m)^    go run (\\./\\S+)( .*)?$").FindAllStringSubmatch(string(text), -1) {
+		for _, m := range regexp.MustCompile(`(?m)^    go run (\./\S+)( .*)?$`).FindAllStringSubmatch(string(text), -1) {
 			said++
 			require.FileExists(t, filepath.Join("..", m[1], "main.go"), m[0])
 			args := strings.Fields(m[2])

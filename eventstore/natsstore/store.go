@@ -23,7 +23,6 @@ type store struct {
 	tails    tails
 	wake     wake
 	names    names
-	purged   sync.Map // names of streams that are known to be purged
 
 	batches chan struct{} // bounds the batches under way
 
