@@ -808,3 +808,29 @@ func TestFilteredPositionsAreStoredSoonerForWhoWaitsElsewhere(t *testing.T) {
 		w.leave()
 	})
 }
+
+func TestAConsumerBeginsWhenTheStoreCanBeReached(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		line := newCable(t, memstore.NewDriver().(engine))
+		s := eventstore.New(line, &eventstore.Options{Logger: quiet})
+		require.NoError(t, s.Types.Register("counted", Counted{}))
+		count(t, s, "a1")
+		line.cut(true, false)
+		w := work(t, s, one())
+		gone := work(t, s, one())
+		time.Sleep(time.Minute)
+		gone.stop()
+		require.ErrorIs(t, gone.ended(t), context.Canceled, "heeded meanwhile")
+		line.cut(false, false)
+		require.Equal(t, "a1", counts(w.next()))
+		w.leave()
+
+		line.cut(true, false)
+		w = work(t, s, with(func(c *eventstore.Consumer) { c.Name = "another" }))
+		time.Sleep(time.Minute)
+		line.cut(false, false)
+		require.NoError(t, s.Close())
+		require.ErrorIs(t, w.ended(t), eventstore.ErrClosed)
+	})
+}

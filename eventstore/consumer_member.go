@@ -72,8 +72,16 @@ func (s *Store) joinConsumer(ctx context.Context, c Consumer) (*member, error) {
 		return nil, err
 	}
 	g, err := s.consumerGroup(ctx, checkpoints, &c)
-	if err != nil {
-		return nil, err
+	for pause := minPoll; err != nil; pause = min(2*pause, maxBackoff) {
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case isFinal(err):
+			return nil, err
+		}
+		s.opt.Logger.WarnContext(ctx, "eventstore: a consumer cannot begin", "consumer", c.Name, "err", err, "retry", pause)
+		sleep(ctx, pause)
+		g, err = s.consumerGroup(ctx, checkpoints, &c)
 	}
 	m := &member{
 		s: s, c: c, id: NewID().String(), checkpoints: checkpoints, leases: leases, group: g,
@@ -93,6 +101,16 @@ func (s *Store) joinConsumer(ctx context.Context, c Consumer) (*member, error) {
 	m.wg.Go(m.coordinate)
 	m.wg.Go(m.feed)
 	return m, nil
+}
+
+// isFinal reports whether waiting does not help against an error.
+func isFinal(err error) bool {
+	for _, e := range []error{ErrClosed, ErrInvalid, ErrPartitions, ErrUnsupported, ErrReadOnly, errSettings} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // leave gives up everything and waits until nothing of the member runs.

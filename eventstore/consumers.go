@@ -45,10 +45,12 @@ func loadGroup(ctx context.Context, d driver.Checkpointer, name string) (g setti
 	return g, true, err
 }
 
+var errSettings = errors.New("what is stored of it cannot be read")
+
 func parseGroup(name string, c driver.Checkpoint) (settings, error) {
 	g := settings{Start: Position(c.Position), revision: c.Fence}
 	if err := json.Unmarshal(c.Data, &g); err != nil || g.Partitions < 1 || g.Partitions > maxPartitions {
-		return settings{}, fmt.Errorf("what is stored of consumer %q cannot be read: %s", name, c.Data)
+		return settings{}, fmt.Errorf("consumer %q: %w: %s", name, errSettings, c.Data)
 	}
 	return g, nil
 }
