@@ -26,6 +26,9 @@ func TestPositionsIncreaseAndCanBeDecoded(t *testing.T) {
 		_, ok = storePosition(c + 1)
 		require.False(t, ok, "one more is none")
 	})
+	for p := range eventstore.Position(1 << 16) {
+		require.Less(t, wirePosition(p)+1, wirePosition(p+1))
+	}
 	require.Zero(t, wirePosition(0))
 	require.Equal(t, []uint64{64 + 44, 128 + 39, 192 + 14}, []uint64{wirePosition(1), wirePosition(2), wirePosition(3)}, "for ever: clients have stored them")
 }

@@ -37,7 +37,8 @@ func storePosition(c uint64) (p eventstore.Position, ok bool) {
 	return p, wirePosition(p) == c
 }
 
-func jitter(x uint64) uint64 { return mix(x) & (1<<jitterBits - 1) }
+// jitter is never the greatest, after which the next position could come at once.
+func jitter(x uint64) uint64 { return min(mix(x)&(1<<jitterBits-1), 1<<jitterBits-2) }
 
 // mix is the finalizer of MurmurHash3: every bit of x has a say in every bit of it.
 func mix(x uint64) uint64 {

@@ -99,8 +99,7 @@ func TestASecondStartOnTheSameStoreKeepsEverything(t *testing.T) {
 		status, complaints := stop()
 		require.Zero(t, status, complaints)
 
-		again, stop := started(t, "-addr", strings.TrimSuffix(strings.TrimPrefix(address, "http://"), "/"), "-store", store)
-		require.Equal(t, address, again)
+		again, stop := started(t, "-addr", "localhost:0", "-store", store)
 		den := ann.get(again + "den")
 		require.Contains(t, den, "hello")
 		require.Contains(t, den, "<bdi>Ann</bdi>")
