@@ -13,6 +13,7 @@ import (
 	"github.com/levada-go/levada/eventstore"
 	"github.com/levada-go/levada/eventstore/esdbdev"
 	"github.com/levada-go/levada/eventstore/memstore"
+	"github.com/levada-go/levada/internal/freeport"
 	"github.com/stretchr/testify/require"
 )
 
@@ -28,7 +29,7 @@ func serve(t testing.TB, store *eventstore.Store, opt *esdbdev.Options) *esdbdev
 	t.Helper()
 	s, err := esdbdev.New(store, opt)
 	require.NoError(t, err)
-	require.NoError(t, s.Start("127.0.0.1:0"))
+	require.NoError(t, freeport.Start(s.Start))
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
 }

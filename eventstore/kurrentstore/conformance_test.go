@@ -14,6 +14,7 @@ import (
 	"github.com/levada-go/levada/eventstore/drivertest"
 	"github.com/levada-go/levada/eventstore/esdbdev"
 	"github.com/levada-go/levada/eventstore/memstore"
+	"github.com/levada-go/levada/internal/freeport"
 )
 
 func TestMain(m *testing.M) {
@@ -46,7 +47,7 @@ func serveStore(t testing.TB, s *eventstore.Store, opt *esdbdev.Options) *esdbde
 	t.Helper()
 	server, err := esdbdev.New(s, opt)
 	require.NoError(t, err)
-	require.NoError(t, server.Start("127.0.0.1:0"))
+	require.NoError(t, freeport.Start(server.Start))
 	t.Cleanup(func() { server.Close() })
 	return server
 }

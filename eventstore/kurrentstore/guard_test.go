@@ -29,6 +29,7 @@ import (
 	"github.com/levada-go/levada/eventstore/driver"
 	"github.com/levada-go/levada/eventstore/esdbdev"
 	"github.com/levada-go/levada/eventstore/memstore"
+	"github.com/levada-go/levada/internal/freeport"
 )
 
 // Each test of a fault of esdb.Client shows first that it has it, so that a later client without it is noticed.
@@ -268,7 +269,7 @@ func TestClosingWhileCallsFailDoesNotPanic(t *testing.T) {
 func childLeak() int {
 	s := memstore.Open(nil)
 	server, _ := esdbdev.New(s, nil)
-	if err := server.Start("127.0.0.1:0"); err != nil {
+	if err := freeport.Start(server.Start); err != nil {
 		return 1
 	}
 	conf, _ := esdb.ParseConnectionString(server.URL() + "&maxDiscoverAttempts=1000&discoveryInterval=5")
@@ -291,7 +292,7 @@ func childLeak() int {
 func childNoLeak() int {
 	s := memstore.Open(nil)
 	server, _ := esdbdev.New(s, nil)
-	if err := server.Start("127.0.0.1:0"); err != nil {
+	if err := freeport.Start(server.Start); err != nil {
 		return 1
 	}
 	before := settled()

@@ -17,6 +17,7 @@ import (
 	"github.com/levada-go/levada/eventstore/esdbdev"
 	"github.com/levada-go/levada/eventstore/kurrentstore"
 	"github.com/levada-go/levada/eventstore/memstore"
+	"github.com/levada-go/levada/internal/freeport"
 	"github.com/levada-go/levada/projection"
 )
 
@@ -29,7 +30,7 @@ func dev(t *testing.T) *esdbdev.Server {
 	s := memstore.Open(nil)
 	server, err := esdbdev.New(s, nil)
 	require.NoError(t, err)
-	require.NoError(t, server.Start("127.0.0.1:0"))
+	require.NoError(t, freeport.Start(server.Start))
 	t.Cleanup(func() {
 		server.Close()
 		s.Close()

@@ -14,6 +14,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
+
+	"github.com/levada-go/levada/internal/freeport"
 )
 
 // patience is how long a server or a cluster may take to be ready. It is far
@@ -67,7 +69,7 @@ func start(dir string, n int, node func(spec) *Node) (*Nodes, error) {
 	var failed error
 	for try := range 5 {
 		c := &Nodes{}
-		ports, err := freePorts(2 * n)
+		ports, err := freeport.Take(2 * n)
 		if err != nil {
 			return nil, err
 		}

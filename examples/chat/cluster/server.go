@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/url"
 	"path/filepath"
 
 	natsd "github.com/nats-io/nats-server/v2/server"
+
+	"github.com/levada-go/levada/internal/freeport"
 )
 
 // A server is one of the NATS servers.
@@ -51,7 +52,7 @@ func (s *server) run(ctx context.Context, out, errs io.Writer) int {
 // startServers starts the servers and returns them, and where they are. What was started before an error is returned
 // with it.
 func startServers(ctx context.Context, dir string, errs io.Writer) (all []*process, urls []string, err error) {
-	ports, err := freePorts(size)
+	ports, err := freeport.Take(size)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -70,17 +71,4 @@ func startServers(ctx context.Context, dir string, errs io.Writer) (all []*proce
 		urls = append(urls, p.said)
 	}
 	return all, urls, nil
-}
-
-// freePorts returns ports that nobody listened at a moment ago.
-func freePorts(n int) (ports []int, err error) {
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("there is no free port: %w", err)
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
 }
