@@ -1,7 +1,6 @@
 package esdbdev
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -156,17 +155,18 @@ func (s *Server) newGRPC() *grpc.Server {
 		// Some clients measure with pings, and are not to be sent away for it.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 1, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true),
-		grpc.UnaryInterceptor(s.unary),
 		grpc.StreamInterceptor(s.streaming),
+		grpc.UnknownServiceHandler(unknown),
 	}
 	if s.opt.TLS != nil {
 		opts = append(opts, grpc.Creds(credentials.NewTLS(s.opt.TLS)))
 	}
 	g := grpc.NewServer(opts...)
-	streams.RegisterStreamsServer(g, &streamsService{s: s})
-	persistent.RegisterPersistentSubscriptionsServer(g, &persistentService{s: s})
-	gossip.RegisterGossipServer(g, &gossipService{s: s})
-	serverfeatures.RegisterServerFeaturesServer(g, &featuresService{s: s})
+	r := patient{g}
+	streams.RegisterStreamsServer(r, &streamsService{s: s})
+	persistent.RegisterPersistentSubscriptionsServer(r, &persistentService{s: s})
+	gossip.RegisterGossipServer(r, &gossipService{s: s})
+	serverfeatures.RegisterServerFeaturesServer(r, &featuresService{s: s})
 	return g
 }
 
@@ -223,19 +223,4 @@ func (s *Server) Close() error {
 	s.mu.Unlock()
 	s.Stop()
 	return nil
-}
-
-// unary and streaming look at every call first.
-func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
-	if err := s.admit(ctx, info.FullMethod); err != nil {
-		return nil, answer(ctx, err)
-	}
-	return handle(ctx, req)
-}
-
-func (s *Server) streaming(srv any, call grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
-	if err := s.admit(call.Context(), info.FullMethod); err != nil {
-		return answer(call.Context(), err)
-	}
-	return handle(srv, call)
 }
