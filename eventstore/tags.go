@@ -133,7 +133,7 @@ func (t *TagStore) append(ctx context.Context, unless Query, after Position, eve
 	}
 	res := await(ctx, func(ctx context.Context) driver.Result {
 		defer s.direct.RUnlock()
-		res := t.d.AppendIf(ctx, items, uint64(after), out)
+		res := t.d.AppendIf(ctx, items, uint64(after), out, nil)
 		if res.Err == nil {
 			if n := len(res.Positions); n > 0 {
 				res.Last = res.Positions[n-1]

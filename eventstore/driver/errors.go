@@ -33,6 +33,9 @@ type ConflictError struct {
 	// Actual is the version of the stream, 0 if there is none; from AppendIf it
 	// is the position of the first event that stood in the way.
 	Actual uint64
+	// Stream is the one that was not as expected, from AppendAtomic; it is empty
+	// where an append has one stream only.
+	Stream string
 }
 
 func (e *ConflictError) Error() string {

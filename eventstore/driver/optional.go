@@ -24,6 +24,19 @@ type Inliner interface {
 	AppendWith(ctx context.Context, as []Append, fn func(tx any, events []Recorded) error) []Result
 }
 
+// Atomic is implemented by drivers that can append to several streams at once.
+type Atomic interface {
+	// AppendAtomic makes every append of as or none, and no reader of the log sees
+	// a part of them. Their streams differ, and each has events. The events get
+	// their positions in the order of as. There is one Result an append; Err is not
+	// set in any. The error is that of the first append which cannot be made: its
+	// *ConflictError names the stream.
+	//
+	// fn, unless it is nil, is called as [Inliner] does, once, with all events; it is
+	// nil for a driver that is no Inliner.
+	AppendAtomic(ctx context.Context, as []Append, fn func(tx any, events []Recorded) error) ([]Result, error)
+}
+
 // A Lister tells which streams there are.
 type Lister interface {
 	// Streams returns at most limit streams of a category, or of all that do
@@ -129,7 +142,10 @@ type Conditional interface {
 	// AppendIf appends events, each at the end of its own stream, all or none,
 	// unless an event that matches any item lies above after: then it returns a
 	// *ConflictError with the position of the first such event. No items mean no condition.
-	AppendIf(ctx context.Context, items []QueryItem, after uint64, events []StreamEvent) Result
+	//
+	// fn, unless it is nil, is called as [Inliner] does, once, with all events; it is nil
+	// for a driver that is no Inliner.
+	AppendIf(ctx context.Context, items []QueryItem, after uint64, events []StreamEvent, fn func(tx any, events []Recorded) error) Result
 	// Query is a Forward ReadAll for a tag query. No items match every event
 	// but those of "$" streams.
 	Query(ctx context.Context, items []QueryItem, after uint64, limit int) (events []Recorded, scanned uint64, err error)

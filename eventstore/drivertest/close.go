@@ -147,7 +147,7 @@ func calls(d driver.Store) map[string]func(context.Context) error {
 	}
 	if d, ok := as[driver.Conditional](d); ok {
 		m["AppendIf"] = func(ctx context.Context) error {
-			return d.AppendIf(ctx, nil, 0, []driver.StreamEvent{{Stream: "s-1", Event: event("t", "")}}).Err
+			return d.AppendIf(ctx, nil, 0, []driver.StreamEvent{{Stream: "s-1", Event: event("t", "")}}, nil).Err
 		}
 		m["Query"] = func(ctx context.Context) error { _, _, err := d.Query(ctx, nil, 0, 1); return err }
 	}

@@ -125,7 +125,7 @@ func testConditional(g *group) {
 					return r.Position > after && matchItems(t.items, r.Stream, r.Type, r.Tags)
 				})
 				if first >= 0 {
-					r := c.AppendIf(f.ctx, t.items, after, to("x-1"))
+					r := c.AppendIf(f.ctx, t.items, after, to("x-1"), nil)
 					f.conflict(r.Err, log[first].Position)
 				}
 			}
@@ -137,7 +137,7 @@ func testConditional(g *group) {
 				if !slices.ContainsFunc(log, func(r driver.Recorded) bool {
 					return r.Position > after && matchItems(t.items, r.Stream, r.Type, r.Tags)
 				}) {
-					r := c.AppendIf(f.ctx, t.items, after, to("x-1"))
+					r := c.AppendIf(f.ctx, t.items, after, to("x-1"), nil)
 					require.NoError(f, r.Err, "after %d", after)
 					n++
 				}
@@ -149,15 +149,15 @@ func testConditional(g *group) {
 
 	g.test("no items mean no condition", func(f *fixture) {
 		c, _ := write(f)
-		require.NoError(f, c.AppendIf(f.ctx, nil, 0, to("x-1")).Err)
-		require.NoError(f, c.AppendIf(f.ctx, q{}, 0, to("x-1")).Err)
+		require.NoError(f, c.AppendIf(f.ctx, nil, 0, to("x-1"), nil).Err)
+		require.NoError(f, c.AppendIf(f.ctx, q{}, 0, to("x-1"), nil).Err)
 		require.Len(f, f.stream("x-1"), 2)
 	})
 
 	g.test("a condition on an empty log holds", func(f *fixture) {
 		c := can[driver.Conditional](f)
-		require.NoError(f, c.AppendIf(f.ctx, q{{Tags: s{"a"}}}, 0, to("x-1", "a")).Err)
-		f.conflicts(c.AppendIf(f.ctx, q{{Tags: s{"a"}}}, 0, to("x-1", "a")).Err)
+		require.NoError(f, c.AppendIf(f.ctx, q{{Tags: s{"a"}}}, 0, to("x-1", "a"), nil).Err)
+		f.conflicts(c.AppendIf(f.ctx, q{{Tags: s{"a"}}}, 0, to("x-1", "a"), nil).Err)
 	})
 
 	g.test("events go to the ends of their own streams", func(f *fixture) {
@@ -169,7 +169,7 @@ func testConditional(g *group) {
 			{Stream: "a-1", Event: event("t", "3")},
 			{Stream: "c-1", Event: event("t", "4", "x", "y")},
 		}
-		r := c.AppendIf(f.ctx, q{{Tags: s{"x"}}}, 0, list)
+		r := c.AppendIf(f.ctx, q{{Tags: s{"x"}}}, 0, list, nil)
 		require.NoError(f, r.Err)
 		checkResult(f, r, 4)
 		require.Equal(f, upTo(4), versions(f.stream("a-1")))
@@ -196,7 +196,8 @@ func testConditional(g *group) {
 		f.unchanged([]string{"a-1", "b-1"}, func() {
 			r := c.AppendIf(f.ctx, nil, 0, []driver.StreamEvent{
 				{Stream: "a-1", Event: event("t", "")}, {Stream: "b-1", Event: event("t", "")}, {Stream: "gone-1", Event: event("t", "")},
-			})
+			}, nil)
+
 			require.ErrorIs(f, r.Err, driver.ErrStreamDeleted)
 		})
 	})
@@ -206,18 +207,18 @@ func testConditional(g *group) {
 		at := f.append("a-1", driver.Any, event("t", "", "x")).Last
 		boundary := q{{Tags: s{"x"}}}
 		f.append("b-1", driver.Any, event("t", "", "y"))
-		require.NoError(f, c.AppendIf(f.ctx, boundary, at, to("c-1")).Err)
+		require.NoError(f, c.AppendIf(f.ctx, boundary, at, to("c-1"), nil).Err)
 		moved := f.append("b-1", driver.Any, event("t", "", "y", "x")).Last
-		f.conflict(c.AppendIf(f.ctx, boundary, at, to("c-1")).Err, moved)
-		require.NoError(f, c.AppendIf(f.ctx, boundary, moved, to("c-1")).Err)
+		f.conflict(c.AppendIf(f.ctx, boundary, at, to("c-1"), nil).Err, moved)
+		require.NoError(f, c.AppendIf(f.ctx, boundary, moved, to("c-1"), nil).Err)
 	})
 
 	g.test("a boundary between events of one append is seen", func(f *fixture) {
 		c := can[driver.Conditional](f)
 		f.append("a-1", driver.Any, event("t", "", "x"), event("t", "", "y"), event("t", "", "x"))
 		ps := positions(f.stream("a-1"))
-		f.conflict(c.AppendIf(f.ctx, q{{Tags: s{"x"}}}, ps[1], to("b-1")).Err, ps[2])
-		require.NoError(f, c.AppendIf(f.ctx, q{{Tags: s{"y"}}}, ps[1], to("b-1")).Err)
+		f.conflict(c.AppendIf(f.ctx, q{{Tags: s{"x"}}}, ps[1], to("b-1"), nil).Err, ps[2])
+		require.NoError(f, c.AppendIf(f.ctx, q{{Tags: s{"y"}}}, ps[1], to("b-1"), nil).Err)
 	})
 
 	g.test("scanned reaches the head", func(f *fixture) {
@@ -260,7 +261,7 @@ func testConditional(g *group) {
 		require.NoError(f, d.Truncate(f.ctx, "a-1", 3))
 		require.Empty(f, query(f, c, q{{Tags: s{"x"}}}, 0, 10))
 		require.Equal(f, []string{"3", "4"}, data(query(f, c, q{{Tags: s{"y"}}}, 0, 10)))
-		require.NoError(f, c.AppendIf(f.ctx, q{{Tags: s{"x"}}}, 0, to("c-1")).Err)
+		require.NoError(f, c.AppendIf(f.ctx, q{{Tags: s{"x"}}}, 0, to("c-1"), nil).Err)
 		require.NoError(f, d.Purge(f.ctx, "a-1"))
 		require.Equal(f, []string{"4"}, data(query(f, c, q{{Tags: s{"y"}}}, 0, 10)))
 	})
@@ -272,7 +273,7 @@ func testConditional(g *group) {
 		for round := range 5 {
 			results := make([]driver.Result, 16)
 			together(len(results), func(i int) {
-				results[i] = c.AppendIf(f.ctx, boundary, after, to(fmt.Sprintf("u-%d", i), "seat:1"))
+				results[i] = c.AppendIf(f.ctx, boundary, after, to(fmt.Sprintf("u-%d", i), "seat:1"), nil)
 			})
 			wins := 0
 			for _, r := range results {
@@ -295,7 +296,7 @@ func testConditional(g *group) {
 			results := make([]driver.Result, 2)
 			together(2, func(i int) {
 				mine, both := fmt.Sprint("mine:", i), "both"
-				results[i] = c.AppendIf(f.ctx, q{{Tags: s{mine}}, {Types: s{"new"}, Tags: s{both}}}, after, to("a-1", mine, both))
+				results[i] = c.AppendIf(f.ctx, q{{Tags: s{mine}}, {Types: s{"new"}, Tags: s{both}}}, after, to("a-1", mine, both), nil)
 			})
 			require.NotEqual(f, results[0].Err == nil, results[1].Err == nil, "%v, %v", results[0].Err, results[1].Err)
 			after = max(results[0].Last, results[1].Last)
@@ -332,7 +333,7 @@ func testConditional(g *group) {
 				case turns <- struct{}{}:
 				default:
 				}
-				r := c.AppendIf(f.ctx, boundary, after, to(fmt.Sprint("under-", i), fmt.Sprint("n:", n), "x"))
+				r := c.AppendIf(f.ctx, boundary, after, to(fmt.Sprint("under-", i), fmt.Sprint("n:", n), "x"), nil)
 				var conflict *driver.ConflictError
 				switch {
 				case r.Err == nil:
@@ -362,7 +363,7 @@ func testConditional(g *group) {
 			tag := fmt.Sprint("seat:", i)
 			var after uint64
 			for range each {
-				r := c.AppendIf(f.ctx, q{{Tags: s{tag}}, {Types: s{tag}}}, after, to("a-1", tag))
+				r := c.AppendIf(f.ctx, q{{Tags: s{tag}}, {Types: s{tag}}}, after, to("a-1", tag), nil)
 				if r.Err != nil {
 					f.Error(r.Err)
 					return

@@ -68,7 +68,7 @@ func (m *mutant) results(change func(*driver.Result)) {
 		return list
 	}
 	m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) driver.Result {
-		r := m.full.AppendIf(ctx, items, after, events)
+		r := m.full.AppendIf(ctx, items, after, events, nil)
 		change(&r)
 		return r
 	}
@@ -273,7 +273,7 @@ func lazy() driver.Store {
 	m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) driver.Result {
 		mu.Lock()
 		defer mu.Unlock()
-		r := m.full.AppendIf(ctx, items, after, events)
+		r := m.full.AppendIf(ctx, items, after, events, nil)
 		for _, e := range events {
 			appended(e.Stream, r)
 		}

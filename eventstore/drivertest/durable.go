@@ -181,13 +181,13 @@ func testDurable(g *group) {
 	g.test("tags outlive the process", func(f *fixture) {
 		c := can[driver.Conditional](f)
 		last := f.append("a-1", driver.Any, event("t", "1", "x"), event("t", "2", "y"), event("t", "3", "x")).Last
-		r := c.AppendIf(f.ctx, []driver.QueryItem{{Tags: []string{"x"}}}, last, []driver.StreamEvent{{Stream: "b-1", Event: event("t", "4", "x")}})
+		r := c.AppendIf(f.ctx, []driver.QueryItem{{Tags: []string{"x"}}}, last, []driver.StreamEvent{{Stream: "b-1", Event: event("t", "4", "x")}}, nil)
 		require.NoError(f, r.Err)
 		f.reopen()
 		c = can[driver.Conditional](f)
 		list, _, err := c.Query(f.ctx, []driver.QueryItem{{Tags: []string{"x"}}}, 0, 10)
 		require.NoError(f, err)
 		require.Equal(f, []string{"1", "3", "4"}, data(list))
-		f.conflict(c.AppendIf(f.ctx, []driver.QueryItem{{Tags: []string{"x"}}}, last, []driver.StreamEvent{{Stream: "b-1", Event: event("t", "5")}}).Err, r.Last)
+		f.conflict(c.AppendIf(f.ctx, []driver.QueryItem{{Tags: []string{"x"}}}, last, []driver.StreamEvent{{Stream: "b-1", Event: event("t", "5")}}, nil).Err, r.Last)
 	})
 }

@@ -416,7 +416,7 @@ func (w *world) appendIf(t *rapid.T) {
 		list = append(list, driver.StreamEvent{Stream: stream, Event: drawEvent(t, stream)})
 		purged = purged || w.line(stream).purged
 	}
-	r := has[driver.Conditional](w).AppendIf(w.ctx, items, after, list)
+	r := has[driver.Conditional](w).AppendIf(w.ctx, items, after, list, nil)
 	if purged && errors.Is(r.Err, driver.ErrStreamDeleted) {
 		return
 	}

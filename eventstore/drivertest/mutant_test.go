@@ -218,7 +218,7 @@ func (m *mutant) AppendIf(ctx context.Context, items []driver.QueryItem, after u
 	if m.onAppendIf != nil {
 		return m.onAppendIf(ctx, items, after, events)
 	}
-	return m.full.AppendIf(ctx, items, after, events)
+	return m.full.AppendIf(ctx, items, after, events, nil)
 }
 
 func (m *mutant) Query(ctx context.Context, items []driver.QueryItem, after uint64, limit int) ([]driver.Recorded, uint64, error) {
@@ -965,12 +965,12 @@ var mutants = []struct {
 			for i := range items {
 				items[i].Tags = nil
 			}
-			return m.full.AppendIf(ctx, items, after, events)
+			return m.full.AppendIf(ctx, items, after, events, nil)
 		}
 	}},
 	{"a condition is not looked at", []string{"Conditional/a condition refuses by one type", "Conditional/of 16 with the same boundary one wins", model}, func(m *mutant) {
 		m.onAppendIf = func(ctx context.Context, _ []driver.QueryItem, after uint64, events []driver.StreamEvent) driver.Result {
-			return m.full.AppendIf(ctx, nil, after, events)
+			return m.full.AppendIf(ctx, nil, after, events, nil)
 		}
 	}},
 	{"a condition is checked, and then written without the check", []string{"Conditional/of 16 with the same boundary one wins", "Conditional/no event ever lies between a boundary and what was appended under it"}, func(m *mutant) {
@@ -979,17 +979,17 @@ var mutants = []struct {
 				return driver.Result{Err: &driver.ConflictError{Actual: list[0].Position}}
 			}
 			m.dawdle()
-			return m.full.AppendIf(ctx, nil, after, events)
+			return m.full.AppendIf(ctx, nil, after, events, nil)
 		}
 	}},
 	{"a condition includes the event at after", []string{"Conditional/a condition refuses by one tag", model}, func(m *mutant) {
 		m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) driver.Result {
-			return m.full.AppendIf(ctx, items, max(after, 1)-1, events)
+			return m.full.AppendIf(ctx, items, max(after, 1)-1, events, nil)
 		}
 	}},
 	{"a condition is on the first item only", []string{"Conditional/a condition refuses by one item or another", model}, func(m *mutant) {
 		m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) driver.Result {
-			return m.full.AppendIf(ctx, items[:min(1, len(items))], after, events)
+			return m.full.AppendIf(ctx, items[:min(1, len(items))], after, events, nil)
 		}
 	}},
 	{"one of the tags is enough", []string{"Conditional/a query selects by all of two tags", model}, func(m *mutant) {
@@ -1022,7 +1022,7 @@ var mutants = []struct {
 	{"half of the events are written though one is refused", []string{"Conditional/it is all or none"}, func(m *mutant) {
 		m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) (r driver.Result) {
 			for i := range events {
-				if r = m.full.AppendIf(ctx, items, after, events[i:i+1]); r.Err != nil {
+				if r = m.full.AppendIf(ctx, items, after, events[i:i+1], nil); r.Err != nil {
 					return r
 				}
 				items = nil

@@ -234,7 +234,7 @@ func testPeers(g *group) {
 		p.sides(func(side string, a, b driver.Store) {
 			boundary := []driver.QueryItem{{Tags: []string{"seat:" + side}}}
 			take := func(d driver.Store, after uint64) driver.Result {
-				return d.(driver.Conditional).AppendIf(p.ctx, boundary, after, []driver.StreamEvent{{Stream: "s-" + side, Event: event("t", "", "seat:"+side)}})
+				return d.(driver.Conditional).AppendIf(p.ctx, boundary, after, []driver.StreamEvent{{Stream: "s-" + side, Event: event("t", "", "seat:"+side)}}, nil)
 			}
 			first := take(a, 0)
 			require.NoError(p, first.Err)

@@ -149,7 +149,7 @@ var shared = []struct {
 			if last <= after {
 				items = nil
 			}
-			r := m.full.AppendIf(ctx, items, after, events)
+			r := m.full.AppendIf(ctx, items, after, events, nil)
 			last = max(last, r.Last)
 			return r
 		}

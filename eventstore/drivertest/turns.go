@@ -137,8 +137,8 @@ func (t *turns) Leases(ctx context.Context, prefix string) ([]driver.Lease, erro
 	return turn[driver.Leaser](t).Leases(ctx, prefix)
 }
 
-func (t *turns) AppendIf(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) driver.Result {
-	return turn[driver.Conditional](t).AppendIf(ctx, items, after, events)
+func (t *turns) AppendIf(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(tx any, events []driver.Recorded) error) driver.Result {
+	return turn[driver.Conditional](t).AppendIf(ctx, items, after, events, fn)
 }
 
 func (t *turns) Query(ctx context.Context, items []driver.QueryItem, after uint64, limit int) ([]driver.Recorded, uint64, error) {

@@ -327,12 +327,12 @@ func (p partial) Leases(ctx context.Context, prefix string) ([]driver.Lease, err
 	return d.Leases(ctx, prefix)
 }
 
-func (p partial) AppendIf(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) driver.Result {
+func (p partial) AppendIf(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(tx any, events []driver.Recorded) error) driver.Result {
 	d, err := have[driver.Conditional](p.Store)
 	if err != nil {
 		return driver.Result{Err: err}
 	}
-	return d.AppendIf(ctx, items, after, events)
+	return d.AppendIf(ctx, items, after, events, fn)
 }
 
 func (p partial) Query(ctx context.Context, items []driver.QueryItem, after uint64, limit int) ([]driver.Recorded, uint64, error) {

@@ -220,8 +220,8 @@ func (d *faulty) batch(ctx context.Context, as []driver.Append, commit func(cont
 	return results
 }
 
-func (d *faulty) AppendIf(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) driver.Result {
-	return d.f.append(ctx, func() driver.Result { return d.engine.AppendIf(ctx, items, after, events) })
+func (d *faulty) AppendIf(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(tx any, events []driver.Recorded) error) driver.Result {
+	return d.f.append(ctx, func() driver.Result { return d.engine.AppendIf(ctx, items, after, events, fn) })
 }
 
 func (d *faulty) ReadStream(ctx context.Context, stream string, from uint64, dir driver.Direction, limit int) (events []driver.Recorded, err error) {

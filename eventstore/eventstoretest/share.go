@@ -95,8 +95,8 @@ func (h *handle) AppendWith(ctx context.Context, as []driver.Append, fn func(tx 
 	return h.all(len(as), func() []driver.Result { return h.engine.AppendWith(ctx, as, fn) })
 }
 
-func (h *handle) AppendIf(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) driver.Result {
-	return h.all(1, func() []driver.Result { return []driver.Result{h.engine.AppendIf(ctx, items, after, events)} })[0]
+func (h *handle) AppendIf(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(tx any, events []driver.Recorded) error) driver.Result {
+	return h.all(1, func() []driver.Result { return []driver.Result{h.engine.AppendIf(ctx, items, after, events, fn)} })[0]
 }
 
 func (h *handle) ReadStream(ctx context.Context, stream string, from uint64, dir driver.Direction, limit int) ([]driver.Recorded, error) {

@@ -9,7 +9,7 @@ import (
 // AppendIf examines only events that bear one of the tags, or are of one of
 // the types, that the items name. Version in the result is that of the last
 // event's stream.
-func (d *store) AppendIf(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) driver.Result {
+func (d *store) AppendIf(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(tx any, events []driver.Recorded) error) driver.Result {
 	if err := d.lock(ctx); err != nil {
 		return driver.Result{Err: err}
 	}

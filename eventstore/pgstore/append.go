@@ -501,7 +501,7 @@ func recorded(a *driver.Append, r *driver.Result) []driver.Recorded {
 }
 
 // AppendIf implements [driver.Conditional].
-func (s *store) AppendIf(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) driver.Result {
+func (s *store) AppendIf(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(tx any, events []driver.Recorded) error) driver.Result {
 	if err := s.enter(ctx); err != nil {
 		return driver.Result{Err: err}
 	}

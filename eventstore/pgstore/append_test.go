@@ -33,7 +33,7 @@ func TestAnAnswerThatIsLostLeavesTheOutcomeUnknown(t *testing.T) {
 	require.ErrorIs(t, results[1].Err, driver.ErrOutcomeUnknown, "it conflicts with what may not be there")
 	var conflict *driver.ConflictError
 	require.ErrorAs(t, results[2].Err, &conflict)
-	require.ErrorIs(t, s.AppendIf(ctx, nil, 0, []driver.StreamEvent{{Stream: "s-5", Event: event("t", "e")}}).Err, driver.ErrOutcomeUnknown)
+	require.ErrorIs(t, s.AppendIf(ctx, nil, 0, []driver.StreamEvent{{Stream: "s-5", Event: event("t", "e")}}, nil).Err, driver.ErrOutcomeUnknown)
 	lost = nil
 	require.Equal(t, uint64(2), s.Append(ctx, one("s-1", 1)).Version, "it was written")
 }
@@ -174,7 +174,7 @@ func TestBatchesOfSeveralNodesNeverDeadlock(t *testing.T) {
 					for _, a := range as {
 						events = append(events, driver.StreamEvent{Stream: a.Stream, Event: a.Events[0]})
 					}
-					errs = append(errs, s.AppendIf(ctx, items, uint64(r.IntN(2)<<40), events).Err)
+					errs = append(errs, s.AppendIf(ctx, items, uint64(r.IntN(2)<<40), events, nil).Err)
 				case 1:
 					for _, res := range s.AppendWith(ctx, as, func(any, []driver.Recorded) error { return nil }) {
 						errs = append(errs, res.Err)
@@ -258,18 +258,18 @@ func TestConditionsKeepOnlyThoseWaitingWhomTheyConcern(t *testing.T) {
 					return s.Append(ctx, driver.Append{Stream: n, Events: []driver.Event{event(t2, "e")}}).Err
 				},
 				"if tag a": func(n string) error {
-					return s.AppendIf(ctx, items{tag("a")}, after, []driver.StreamEvent{to(n, t9)}).Err
+					return s.AppendIf(ctx, items{tag("a")}, after, []driver.StreamEvent{to(n, t9)}, nil).Err
 				},
 				"if tags a and b": func(n string) error {
-					return s.AppendIf(ctx, items{tag("b", "a")}, after, []driver.StreamEvent{to(n, t9)}).Err
+					return s.AppendIf(ctx, items{tag("b", "a")}, after, []driver.StreamEvent{to(n, t9)}, nil).Err
 				},
 				"if tag d": func(n string) error {
-					return s.AppendIf(ctx, items{tag("d")}, after, []driver.StreamEvent{to(n, t9)}).Err
+					return s.AppendIf(ctx, items{tag("d")}, after, []driver.StreamEvent{to(n, t9)}, nil).Err
 				},
 				"if type t2": func(n string) error {
-					return s.AppendIf(ctx, items{typ(t2)}, after, []driver.StreamEvent{to(n, t9)}).Err
+					return s.AppendIf(ctx, items{typ(t2)}, after, []driver.StreamEvent{to(n, t9)}, nil).Err
 				},
-				"if nothing": func(n string) error { return s.AppendIf(ctx, nil, after, []driver.StreamEvent{to(n, t9)}).Err },
+				"if nothing": func(n string) error { return s.AppendIf(ctx, nil, after, []driver.StreamEvent{to(n, t9)}, nil).Err },
 			}
 			h := holdIf(t, s, c.items, c.event)
 			done := map[string]chan error{}
@@ -343,7 +343,7 @@ func TestTextThatPostgreSQLCannotHaveFailsItsAppendAlone(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, infos, 1)
 		require.Equal(t, map[string]string{"s-\x00": "s-1", "s-\xff": "s9"}[name], infos[0].Name, "as bytes sort")
-		require.NoError(t, s.AppendIf(t.Context(), []driver.QueryItem{{Tags: []string{name}}, {Types: []string{name}}}, 0, []driver.StreamEvent{{Stream: "s-2", Event: event("t", "e")}}).Err)
+		require.NoError(t, s.AppendIf(t.Context(), []driver.QueryItem{{Tags: []string{name}}, {Types: []string{name}}}, 0, []driver.StreamEvent{{Stream: "s-2", Event: event("t", "e")}}, nil).Err)
 		require.Error(t, s.Purge(t.Context(), name))
 		_, _, err = s.LoadCheckpoint(t.Context(), name)
 		require.Error(t, err)

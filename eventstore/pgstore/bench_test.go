@@ -140,7 +140,7 @@ func BenchmarkConditional(b *testing.B) {
 					for i := c; i < b.N; i += callers {
 						e := w.event()
 						e.Tags = []string{tag, "tenant:1"}
-						r := s.AppendIf(context.Background(), []driver.QueryItem{{Tags: e.Tags}}, after, []driver.StreamEvent{{Stream: "seat-" + strconv.Itoa(c), Event: e}})
+						r := s.AppendIf(context.Background(), []driver.QueryItem{{Tags: e.Tags}}, after, []driver.StreamEvent{{Stream: "seat-" + strconv.Itoa(c), Event: e}}, nil)
 						if r.Err != nil {
 							b.Error(r.Err)
 							return

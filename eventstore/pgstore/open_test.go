@@ -27,7 +27,7 @@ func TestAnySchemaNameWorks(t *testing.T) {
 		s := b.openAt(t, Options{Schema: schema, NoListen: true})
 		ctx := t.Context()
 		require.NoError(t, s.Append(ctx, one("s-1", driver.NoStream, "x")).Err)
-		require.NoError(t, s.AppendIf(ctx, []driver.QueryItem{{Tags: []string{"y"}}}, 0, []driver.StreamEvent{{Stream: "s-2", Event: event("t", "e", "y")}}).Err)
+		require.NoError(t, s.AppendIf(ctx, []driver.QueryItem{{Tags: []string{"y"}}}, 0, []driver.StreamEvent{{Stream: "s-2", Event: event("t", "e", "y")}}, nil).Err)
 		require.NoError(t, s.Truncate(ctx, "s-1", 2))
 		agree(t, s, 2)
 		require.NoError(t, b.openAt(t, Options{Schema: schema, CheckOnly: true, NoListen: true}).Close())

@@ -66,7 +66,7 @@ func TestAHotStandbyShowsStreamsButNotTheLog(t *testing.T) {
 		cancel()
 
 		require.ErrorIs(t, s.Append(ctx, one("s-1", driver.Any)).Err, driver.ErrReadOnly)
-		require.ErrorIs(t, s.AppendIf(ctx, nil, 0, []driver.StreamEvent{{Stream: "s-1", Event: event("t", "e")}}).Err, driver.ErrReadOnly)
+		require.ErrorIs(t, s.AppendIf(ctx, nil, 0, []driver.StreamEvent{{Stream: "s-1", Event: event("t", "e")}}, nil).Err, driver.ErrReadOnly)
 		require.ErrorIs(t, s.AppendWith(ctx, []driver.Append{one("s-1", driver.Any)}, func(any, []driver.Recorded) error { return nil })[0].Err, driver.ErrReadOnly)
 		require.ErrorIs(t, s.SaveSnapshot(ctx, "s-1", driver.Snapshot{}), driver.ErrReadOnly)
 		require.ErrorIs(t, s.SaveCheckpoint(ctx, "d", nil, driver.Checkpoint{}), driver.ErrReadOnly)

@@ -112,10 +112,10 @@ func TestWhatIsTooLargeIsRefusedAndNothingWritten(t *testing.T) {
 			for i := range list {
 				list[i] = driver.StreamEvent{Stream: a.Stream, Event: a.Events[i]}
 			}
-			require.ErrorIs(t, s.AppendIf(ctx, nil, 0, list).Err, driver.ErrTooLarge, name)
+			require.ErrorIs(t, s.AppendIf(ctx, nil, 0, list, nil).Err, driver.ErrTooLarge, name)
 		}
 	}
-	require.ErrorIs(t, s.AppendIf(ctx, nil, 0, make([]driver.StreamEvent, maxAppendEvents+1)).Err, driver.ErrTooLarge)
+	require.ErrorIs(t, s.AppendIf(ctx, nil, 0, make([]driver.StreamEvent, maxAppendEvents+1), nil).Err, driver.ErrTooLarge)
 	for _, a := range []driver.Append{
 		{Stream: "", Events: events1("1")},
 		{Stream: "a-1", Expected: -3, Events: events1("1")},

@@ -274,7 +274,7 @@ func TestAReaderRefusesEveryWrite(t *testing.T) {
 		"Append":           s.Append(ctx, driver.Append{Stream: "a-1", Events: make([]driver.Event, 1)}).Err,
 		"AppendBatch":      s.AppendBatch(ctx, []driver.Append{{Stream: "a-1", Events: make([]driver.Event, 1)}})[0].Err,
 		"AppendWith":       s.AppendWith(ctx, []driver.Append{{Stream: "a-1", Events: make([]driver.Event, 1)}}, nil)[0].Err,
-		"AppendIf":         s.AppendIf(ctx, nil, 0, []driver.StreamEvent{{Stream: "a-1"}}).Err,
+		"AppendIf":         s.AppendIf(ctx, nil, 0, []driver.StreamEvent{{Stream: "a-1"}}, nil).Err,
 		"Truncate":         s.Truncate(ctx, "a-1", 2),
 		"Delete":           s.Delete(ctx, "a-1", driver.Any),
 		"Purge":            s.Purge(ctx, "a-1"),

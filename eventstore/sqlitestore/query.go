@@ -13,7 +13,7 @@ import (
 // look and the append. It looks at the index of tags and at the tail; for an item
 // without tags it looks at the log itself from after on, so after should be
 // recent. Events of streams that start with "$" match no item.
-func (s *store) AppendIf(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) (r driver.Result) {
+func (s *store) AppendIf(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(tx any, events []driver.Recorded) error) (r driver.Result) {
 	if r.Err = s.checkEvents(events); r.Err != nil {
 		return r
 	}
