@@ -214,11 +214,11 @@ func (m *mutant) Release(ctx context.Context, name, owner string, fence uint64) 
 	return m.full.Release(ctx, name, owner, fence)
 }
 
-func (m *mutant) AppendIf(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) driver.Result {
+func (m *mutant) AppendIf(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(tx any, events []driver.Recorded) error) driver.Result {
 	if m.onAppendIf != nil {
 		return m.onAppendIf(ctx, items, after, events)
 	}
-	return m.full.AppendIf(ctx, items, after, events, nil)
+	return m.full.AppendIf(ctx, items, after, events, fn)
 }
 
 func (m *mutant) Query(ctx context.Context, items []driver.QueryItem, after uint64, limit int) ([]driver.Recorded, uint64, error) {
