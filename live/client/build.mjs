@@ -9,9 +9,9 @@ const here = (name) => new URL(name, import.meta.url);
 
 const banner = "/* levada, Apache-2.0; idiomorph 0.8.0, 0BSD */";
 
-// Of idiomorph only the matching of old nodes with new ones is taken. Merging of heads, parsing of strings, options
-// and the values of fields, which src/patch.ts takes care of, are cut out. The cuts are made in the source of exactly one
-// version: a function or text that is not found once is an error.
+// Of idiomorph only the matching of old nodes with new ones is taken. Merging of heads, parsing of strings, options,
+// and the attributes and values of elements, which src/patch.ts takes care of, are cut out. The cuts are made in the
+// source of exactly one version: a function or text that is not found once is an error.
 const functions = {
   // Two elements that match are morphed in place; src/patch.ts replaces those that do not.
   morph: `
@@ -30,6 +30,7 @@ const functions = {
   morphOuterHTML: null,
   saveAndRestoreFocus: null,
   mergeDefaults: null,
+  morphAttributes: null,
   syncInputValue: null,
   syncBooleanAttribute: null,
   ignoreAttribute: null,
@@ -41,7 +42,7 @@ const functions = {
 
 const texts = [
   // head
-  [/if \(is\.headElement\(oldNode\) [^]*? else \{\n(\s+)morphAttributes[^]*?\n {6}\}\n/, "morphAttributes(oldNode, newContent, ctx);\nmorphChildren(ctx, oldNode, newContent);\n"],
+  [/if \(is\.headElement\(oldNode\) [^]*? else \{\n(\s+)morphAttributes[^]*?\n {6}\}\n/, "morphChildren(ctx, oldNode, newContent);\n"],
   [/\w+: \(value\) => htmlElement\(value, "(head)"\),/, ""],
   [/element\(value\) &&\s+value\.localName === localName &&\s+value\.namespaceURI === "http:\/\/www.w3.org\/1999\/xhtml"/, "value?.localName === localName"],
   [/ctx\.callbacks\.beforeNodeMorphed/, "ctx.beforeNodeMorphed"],
@@ -67,9 +68,6 @@ const texts = [
   [/if \(duplicateIds\.size\) \{[^]*?\n {6}\}/, ""],
   [/if \(node === ctx\.pantry\) return;/, ""],
   // fields
-  [/if \(ignoreAttribute\(newAttribute\.name, [^]*?\}/, ""],
-  [/if \(ignoreAttribute\(oldAttribute\.name, [^]*?\}/, ""],
-  [/if \(!ignoreValueOfActiveElement\(oldElt, ctx\)\) \{[^]*?\}/, ""],
   [/optionElement: \(value\) => htmlElement\(value, "option"\),/, ""],
   [/inputElement: \(value\) => htmlElement\(value, "input"\),/, ""],
   [/textAreaElement: \(value\) => htmlElement\(value, "textarea"\),/, ""],

@@ -22,6 +22,11 @@
 // nothing is changed in a text field that has the focus, but for one whose form was sent. A navigation to another view
 // keeps nothing of that.
 //
+// A <details> or <dialog> that the user, or a script, opened or closed stays so until the server renders its attribute
+// open otherwise than before; so does the size that the user dragged a <textarea> to. When a dialog is not rendered open
+// any more it is closed by its method, and is not modal then. What no attribute tells, such as popovers, scroll positions, selections
+// and what a video plays, stays as long as its element does, and an element whose id is another is another element.
+//
 // An element whose event is on its way is locked: it and what is inside it change when the server has answered. It
 // has the classes live-loading and live-KIND-loading until then, and drops clicks. The fields of a form that is sent are
 // readonly and its buttons disabled meanwhile.

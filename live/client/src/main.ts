@@ -4,6 +4,7 @@ import { bind as bindEvents } from "./events";
 import { bind as bindHistory } from "./history";
 import { type Definition, definitions, settle } from "./hooks";
 import { kept, on, root, setRoot } from "./page";
+import { remember } from "./patch";
 import { isConnected, params, start } from "./socket";
 import { receive } from "./view";
 
@@ -30,6 +31,8 @@ import { receive } from "./view";
     params.value = value;
   },
 };
+
+remember(document);
 
 // Scripts that are deferred may define hooks before.
 for (const type of ["DOMContentLoaded", "load"])

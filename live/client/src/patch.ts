@@ -41,13 +41,31 @@ export const move = (parent: Node, el: Node, ref: Node | null) => {
 
 /** Gives old the attributes of neu whose names are wanted. */
 const attributes = (old: Element, neu: Element, wanted: (name: string) => unknown) => {
-  for (const { name, value } of neu.attributes)
-    if (wanted(name) && old.getAttribute(name) !== value) old.setAttribute(name, value);
+  for (const attribute of neu.attributes) {
+    const { name, value } = attribute;
+    // Names that parsers take and setAttribute does not, such as @click, go with their node.
+    if (wanted(name) && old.getAttribute(name) !== value) old.setAttributeNode(attribute.cloneNode() as Attr);
+  }
   for (const { name } of [...old.attributes])
     if (wanted(name) && !neu.hasAttribute(name)) old.removeAttribute(name);
 };
 
 const isData = (name: string) => name.startsWith("data-");
+
+// What browsers change by themselves: what is open, and the size of what can be dragged larger.
+const owned = ["open", "style"];
+
+const ownedOf = (el: Element) => owned.map((name) => el.getAttribute(name));
+
+// What was rendered last of it.
+const rendered = new WeakMap<Element, (string | null)[]>();
+
+/** Remembers what is rendered in page: what neu, which is equal to it, says, or else what new elements say themselves. */
+export const remember = (page: ParentNode, neu?: ParentNode) => {
+  const owners = (within: ParentNode) => within.querySelectorAll("details,dialog,textarea");
+  const said = neu && owners(neu);
+  owners(page).forEach((el, i) => (said || !rendered.has(el)) && rendered.set(el, ownedOf(said ? said[i] : el)));
+};
 
 /** What the morph under way is about. */
 let top: Element;
@@ -67,7 +85,10 @@ const isText = (el: Field) =>
   (el.localName === "input" && !/^(checkbox|radio|button|submit|reset|image|file)$/.test(el.type));
 
 const beforeNodeMorphed = (before: Node, after: Node) => {
-  if (before.nodeType !== 1) return true;
+  if (before.nodeType !== 1) {
+    if (before.nodeValue !== after.nodeValue) before.nodeValue = after.nodeValue;
+    return true;
+  }
   const old = before as Field;
   const neu = after as Field;
   const lock = locks.get(old);
@@ -75,7 +96,21 @@ const beforeNodeMorphed = (before: Node, after: Node) => {
     lock.next = neu;
     return false;
   }
-  if (old.localName === "script" || (!anew && old.isEqualNode(neu))) return false;
+  const known = rendered.get(old);
+  let mine: string[] = []; // what the user changed, and the server did not
+  if (known) {
+    const now = ownedOf(neu);
+    rendered.set(old, now);
+    if (!anew) mine = owned.filter((_, i) => known[i] === now[i]);
+    // Without its attribute a modal dialog would still be one.
+    if (!neu.hasAttribute("open") && !mine.includes("open")) (old as any).close?.();
+  }
+  const isNotMine = (name: string) => !mine.includes(name);
+  if (old.localName === "script") return false;
+  if (!anew && old.isEqualNode(neu)) {
+    remember(old, neu);
+    return false;
+  }
   const update = attr(neu, "update");
   if (update === "ignore") {
     if (JSON.stringify(old.dataset) !== JSON.stringify(neu.dataset)) {
@@ -95,7 +130,7 @@ const beforeNodeMorphed = (before: Node, after: Node) => {
       old.value = old.value;
       old.defaultValue = neu.defaultValue;
     }
-    attributes(old, neu, (name) => name !== "value");
+    attributes(old, neu, (name) => name !== "value" && isNotMine(name));
     return false;
   }
   // A range keeps a new value within the limits that it has.
@@ -106,6 +141,7 @@ const beforeNodeMorphed = (before: Node, after: Node) => {
       const rendered = `default${name}` as const;
       if (rendered in old && (anew || old[rendered] !== neu[rendered])) (old as any)[name.toLowerCase()] = neu[rendered];
     }
+  attributes(old, neu, isNotMine);
   return true;
 };
 

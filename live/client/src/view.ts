@@ -6,6 +6,7 @@ import { unlock } from "./locks";
 import { all, attr, emit, root } from "./page";
 import { followed, go, scroll, turn } from "./history";
 import { bye, leave, position, refresh, send, settleRef, views, welcome } from "./socket";
+import { remember } from "./patch";
 import { catchUp, type Frame, newTree } from "./tree";
 
 interface Body {
@@ -42,6 +43,7 @@ const finish = () => {
     region.el = el;
   }
   catchUp();
+  remember(root);
   settle();
   for (const form of all<HTMLFormElement>("form[live-trigger-action]")) {
     leave();

@@ -189,3 +189,76 @@ test("a range takes a value beyond the limits that it had", () => {
   page.say(0, { d: [0, "3", 1, "2"] });
   assert.equal(page.$("#r").value, "2");
 });
+
+const owned = `<section id="{{0}}"><details id="d"{{1}}><summary>{{2}}</summary></details><dialog id="g"{{3}}></dialog><textarea id="t"{{4}}></textarea></section>`;
+
+test("what the user opened or dragged larger stays until the server renders something else", () => {
+  const page = view(owned, ["s", "", "x", "", ` style="height: 2em"`]);
+  const [details, dialog, area] = ["#d", "#g", "#t"].map(page.$);
+  details.open = dialog.open = true;
+  area.style.height = "9em";
+  page.say(0, { d: [0, "z", 2, "y"] });
+  page.say(0, { d: [0, "s"] });
+  assert.deepEqual([details.open, dialog.open, area.style.height], [true, true, "9em"]);
+  assert.equal(details.textContent, "y");
+  page.say(0, { d: [1, " open", 3, " open", 4, ` style="height: 3em"`] });
+  assert.deepEqual([details.open, dialog.open, area.style.height], [true, true, "3em"]);
+  page.say(0, { d: [1, "", 4, ""] });
+  assert.deepEqual([details.open, dialog.open, area.style.height], [false, true, ""]);
+});
+
+test("what the user closed stays closed until the server has closed and opens it", () => {
+  const page = view(owned, ["s", " open", "x", "", ""]);
+  page.$("#d").open = false;
+  page.say(0, { d: [2, "y"] });
+  page.say(0, { d: [0, "z"] });
+  assert.equal(page.$("#d").open, false);
+  page.say(0, { d: [1, ""] });
+  page.say(0, { d: [1, " open"] });
+  assert.equal(page.$("#d").open, true);
+});
+
+test("a dialog that the server does not render open any more is closed as one", () => {
+  const page = view(owned, ["s", "", "x", " open", ""]);
+  let closed = 0;
+  page.$("#g").close = () => closed++;
+  page.say(0, { d: [0, "z"] });
+  assert.equal(closed, 0);
+  page.say(0, { d: [3, ""] });
+  assert.equal(closed, 1);
+  assert.equal(page.$("#g").open, false);
+});
+
+test("what is rendered when the page joins counts against what came over HTTP", () => {
+  const page = open(`<details id="a"></details><details id="b"></details>`);
+  page.$("#a").open = true;
+  page.join([body(0, `<details id="a"></details><details id="b"{{0}}></details>`)], [" open"]);
+  assert.deepEqual(page.$$("details").map((el) => el.open), [true, true]);
+});
+
+test("what a script opened when it was mounted stays open", () => {
+  const page = open("", {
+    before: (window) => window.addEventListener("DOMContentLoaded", () => window.live.hook("Modal", { mounted() { this.el.open = true; } })),
+  });
+  page.join([body(0, `<p id="p">{{0}}</p>{{1}}`)], ["x", ""]);
+  page.say(0, { d: [1, `<dialog id="m" live-hook="Modal"></dialog>`] });
+  assert.equal(page.$("#m").open, true);
+  page.say(0, { d: [1, `<dialog id="m" live-hook="Modal">!</dialog>`] });
+  assert.equal(page.$("#m").outerHTML, `<dialog id="m" live-hook="Modal" open="">!</dialog>`);
+});
+
+test("another element is as it is rendered, and so is another view", () => {
+  const page = view(`<details id="d{{0}}"></details>`, ["1"]);
+  page.$("details").open = true;
+  page.say(0, { d: [0, "2"] });
+  assert.equal(page.$("#d2").open, false);
+  page.$("#d2").open = true;
+  page.say("j", 7, { d: { d: ["2"], s: [body(0, `<details id="d{{0}}"></details>`)] } });
+  assert.equal(page.$("#d2").open, false);
+});
+
+test("attributes that only parsers can name change, too", () => {
+  const page = view(`<b @click="{{0}}"></b>{{1}}`, ["x", ""]);
+  page.say(0, { d: [0, "y"] });
+  assert.equal(page.$("b").getAttribute("@click"), "y");
+});

@@ -137,6 +137,77 @@ func TestHooksHearAndSpeak(t *testing.T) {
 	require.Equal(t, "255,0,0,255", browsertest.Eval[string](ann, pixel), "what a hook has drawn stays")
 }
 
+// What is open, scrolled, selected, dragged and played belongs to the browser, though all around it is drawn again.
+func TestWhatTheUserDidToThePageStays(t *testing.T) {
+	t.Parallel()
+	w := &world{}
+	ann := open(t, serve(t, w)+"/things")
+	ann.Click("#sum")
+	ann.Run(`(async () => {
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync("#box { height: 50px; overflow: auto }");
+  document.adoptedStyleSheets = [sheet];
+  box.scrollTop = 123;
+  wide.style.height = "222px";
+  pick.value = "b";
+  getSelection().setBaseAndExtent(words.firstChild, 5, words.firstChild, 10);
+  sound.muted = true;
+  sound.currentTime = 3;
+  await sound.play();
+})()`)
+	looks := func() string {
+		return browsertest.Eval[string](ann, `JSON.stringify([more.open, box.scrollTop, wide.style.height, pick.value,
+  "" + getSelection(), sound.paused, sound.currentTime >= 3])`)
+	}
+	const did = `[true,123,"222px","b","words",false,true]`
+	require.Equal(t, did, looks())
+	for i := range 3 {
+		w.change(func() { w.ticks++ })
+		ann.WaitText("#ticks", fmt.Sprint(i+1))
+		ann.Wait(fmt.Sprintf(`box.firstChild.textContent == "%[1]d" && ask.className == "n%[1]d"`, i+1))
+		require.Equal(t, did, looks())
+	}
+	// A modal dialog is still one, with a button that can be clicked, and Escape ends it for good.
+	ann.Run("ask.showModal()")
+	w.change(func() { w.ticks++ })
+	ann.WaitText("#ask", "4")
+	require.True(t, browsertest.Eval[bool](ann, `ask.matches(":modal")`))
+	ann.Click("#done")
+	ann.Press("\x1b")
+	ann.Wait(`!ask.open`)
+	w.change(func() { w.ticks++ })
+	ann.WaitText("#ask", "5")
+	require.True(t, browsertest.Eval[bool](ann, `!ask.open && more.open`))
+}
+
+func TestTheServerTakesOverWhatIsOpen(t *testing.T) {
+	t.Parallel()
+	w := &world{}
+	ann := open(t, serve(t, w)+"/things")
+	ann.Click("#expand")
+	ann.Wait("more.open")
+	ann.Click("#sum")
+	ann.Wait("!more.open")
+	w.change(func() { w.ticks++ })
+	ann.WaitText("#sum", "1")
+	require.False(t, browsertest.Eval[bool](ann, "more.open"), "the server has rendered nothing new")
+	ann.Click("#expand")
+	ann.Wait(`!document.querySelector(".live-loading")`)
+	ann.Click("#expand")
+	ann.Wait("more.open")
+
+	// A dialog that is there only while it is open, with a hook that shows it.
+	ann.Click("#show")
+	ann.Wait(`document.querySelector("#modal")?.matches(":modal")`)
+	w.change(func() { w.ticks++ })
+	ann.WaitText("#modal", "2")
+	require.True(t, browsertest.Eval[bool](ann, `modal.matches(":modal")`))
+	ann.Click("#shut")
+	ann.Wait(`!document.querySelector("#modal")`)
+	ann.Click("#expand")
+	ann.Wait("!more.open")
+}
+
 func TestAFormWithoutJavaScript(t *testing.T) {
 	t.Parallel()
 	w := &world{}

@@ -1,6 +1,8 @@
 package browser_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"html/template"
 	"log/slog"
@@ -76,6 +78,7 @@ live.hook("Chart", {
     this.el.onclick = () => this.push("zoom", { to: 7 }, r => { this.el.dataset.zoomed = r.to });
   },
 });
+live.hook("Modal", { mounted() { this.el.showModal() } });
 live.hook("Hurry", { mounted() { this.el.addEventListener("click", () => { this.el.textContent = "sent" }) } });
 `
 
@@ -192,8 +195,34 @@ func newSite(t *testing.T, w *world) http.Handler {
 		},
 	})
 
+	things := &live.View[room]{
+		Template: parse(`<div id="things" title="{{.Ticks}}"><p id="ticks">{{.Ticks}}</p><p id="words">some words to select</p>
+<details id="more"{{if .N}} open{{end}}><summary id="sum">More {{.Ticks}}</summary>of it</details>
+<dialog id="ask" class="n{{.Ticks}}">{{.Ticks}} <button id="done" live-click="done">Done</button></dialog>
+<div id="box" class="n{{.Ticks}}"><p>{{.Ticks}}</p>{{range .Rows}}<p id="line-{{.ID}}">{{.Text}}</p>{{end}}</div>
+<textarea id="wide" class="n{{.Ticks}}"></textarea><audio id="sound" class="n{{.Ticks}}" src="/sound.wav" loop></audio>
+<select id="pick" class="n{{.Ticks}}"><option>a</option><option>b</option></select></div>
+{{if .Tab}}<dialog id="modal" live-hook="Modal">{{.Ticks}} <button id="shut" live-click="shut">Shut</button></dialog>{{end}}
+<button id="expand" live-click="expand">expand</button> <button id="show" live-click="show">show</button>`),
+		Mount: func(ctx *live.Ctx, s *room) error {
+			for i := range 100 {
+				s.Rows = append(s.Rows, item{i, "line"})
+			}
+			w.follow(ctx, func() { s.Ticks = w.ticks })
+			return nil
+		},
+	}
+	live.On(things, "expand", func(_ *live.Ctx, s *room, _ struct{}) error { s.N = 1 - s.N; return nil })
+	live.On(things, "show", func(_ *live.Ctx, s *room, _ struct{}) error { s.Tab = "shown"; return nil })
+	live.On(things, "shut", func(_ *live.Ctx, s *room, _ struct{}) error { s.Tab = ""; return nil })
+	live.On(things, "done", func(_ *live.Ctx, s *room, _ struct{}) error { return nil })
+	live.Handle(site, "/things", things)
+
 	mux := http.NewServeMux()
 	mux.Handle("/", site)
+	mux.HandleFunc("/sound.wav", func(rw http.ResponseWriter, r *http.Request) {
+		http.ServeContent(rw, r, "sound.wav", time.Time{}, bytes.NewReader(silence(10)))
+	})
 	login := &live.View[room]{
 		Template: parse(`<button id="in" live-click="in">in</button>{{if .N}}<form id="login" method="post" action="/login" live-trigger-action><input type="hidden" name="user" value="ann"></form>{{end}}`),
 	}
@@ -221,6 +250,20 @@ func newSite(t *testing.T, w *world) http.Handler {
 		rw.Header().Set("Content-Security-Policy", "default-src 'self'")
 		mux.ServeHTTP(rw, r)
 	})
+}
+
+// silence returns a WAV file of so many seconds.
+func silence(seconds uint32) []byte {
+	const rate = 8000
+	var b bytes.Buffer
+	for _, part := range []any{
+		[]byte("RIFF"), 36 + rate*seconds, []byte("WAVEfmt "), uint32(16),
+		uint16(1), uint16(1), uint32(rate), uint32(rate), uint16(1), uint16(8), // PCM, mono, a byte each
+		[]byte("data"), rate * seconds, bytes.Repeat([]byte{128}, int(rate*seconds)),
+	} {
+		_ = binary.Write(&b, binary.LittleEndian, part) // a buffer takes all
+	}
+	return b.Bytes()
 }
 
 // serve serves a new site and returns its URL.
