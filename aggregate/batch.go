@@ -16,6 +16,7 @@ import (
 // A decision is what a command would lead to, on the state left by those before it.
 type decision[S any] struct {
 	events  []Event[S]
+	tags    [][]string // of events; nil without Type.Tags
 	refusal error
 	own     bool             // refusal is what Execute returned
 	end     int              // events of the batch up to and including the command's
@@ -187,6 +188,10 @@ func (r *Repository[S]) decide(in *instance[S], b *batch[S], o *op[S]) bool {
 	if err == nil {
 		err = r.valid(in, o, events)
 	}
+	var tags [][]string
+	if err == nil && r.t.Tags != nil {
+		tags, err = r.tag(in, b, o, events)
+	}
 	if err != nil {
 		o.refusal = err
 		return true
@@ -194,8 +199,24 @@ func (r *Repository[S]) decide(in *instance[S], b *batch[S], o *op[S]) bool {
 	if len(b.events)+len(events) > r.limits.AppendEvents {
 		return false
 	}
-	o.events = events
+	o.events, o.tags = events, tags
 	return true
+}
+
+// tag returns the tags of events. A panic becomes an error.
+func (r *Repository[S]) tag(in *instance[S], b *batch[S], o *op[S], events []Event[S]) (tags [][]string, err error) {
+	b.now = o
+	defer func() {
+		b.now = nil
+		if v := recover(); v != nil {
+			tags, err = nil, command.NewPanicError(v)
+		}
+	}()
+	tags = make([][]string, len(events))
+	for i, ev := range events {
+		tags[i] = r.t.Tags(in.id, ev)
+	}
+	return tags, nil
 }
 
 // valid returns why events cannot be appended at all.
@@ -239,7 +260,11 @@ func (b *batch[S]) fill(o *op[S]) {
 			}
 			meta[keyMeta] = e.Key
 		}
-		b.events = append(b.events, eventstore.Event{Data: ev, Metadata: meta, Correlation: e.Correlation, Causation: cause})
+		event := eventstore.Event{Data: ev, Metadata: meta, Correlation: e.Correlation, Causation: cause}
+		if o.tags != nil {
+			event.Tags = o.tags[i]
+		}
+		b.events = append(b.events, event)
 	}
 }
 

@@ -44,13 +44,8 @@ func New[S any](s *eventstore.Store, t *Type[S]) (*Repository[S], error) {
 	if err != nil {
 		return nil, err
 	}
-	for name, e := range t.Events {
-		if err := s.Types.Register(name, e); err != nil {
-			return nil, fmt.Errorf("aggregate %s: %w", t.Name, err)
-		}
-	}
-	if err := s.Types.Add(t.Upcasts...); err != nil {
-		return nil, fmt.Errorf("aggregate %s: %w", t.Name, err)
+	if err := t.Register(&s.Types); err != nil {
+		return nil, err
 	}
 	r := &Repository[S]{
 		t:         t,

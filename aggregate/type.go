@@ -3,6 +3,8 @@ package aggregate
 import (
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,6 +53,13 @@ type Type[S any] struct {
 
 	// Upcasts rewrites events stored in forms no longer in Events.
 	Upcasts []eventstore.Upcast
+
+	// Tags returns the tags with which an event of the aggregate id is stored, so that
+	// decisions that span streams find it; see package boundary. Nil gives none. It must
+	// depend on nothing but its arguments. Tags that the store cannot take, such as an
+	// empty one, fail the command with an eventstore.ErrInvalid, and a panic does with a
+	// *command.PanicError. Events that are stored already keep the tags that they have.
+	Tags func(id string, e Event[S]) []string
 
 	// SnapshotEvery, if positive, keeps a snapshot of the state that is renewed
 	// every so many events. Increase SnapshotSchema whenever S changes shape:
@@ -106,6 +115,21 @@ func (t *Type[S]) Open(s *eventstore.Store) (command.Target, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// Register gives t's events, and what they once were, their names in types. [New] does
+// it by itself: it is for programs that read the events and do not run the
+// aggregates, and for tests of projections. Its errors are those of New that concern events.
+func (t *Type[S]) Register(types *eventstore.Types) error {
+	for _, name := range slices.Sorted(maps.Keys(t.Events)) {
+		if err := types.Register(name, t.Events[name]); err != nil {
+			return fmt.Errorf("aggregate %s: %w", t.Name, err)
+		}
+	}
+	if err := types.Add(t.Upcasts...); err != nil {
+		return fmt.Errorf("aggregate %s: %w", t.Name, err)
+	}
+	return nil
 }
 
 // Fold returns state with events applied. It is for tests and for tools; what S

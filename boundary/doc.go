@@ -10,5 +10,8 @@
 // It needs a store whose driver can append under conditions: [eventstore.Store.Tags] says so when wiring.
 //
 // Tags say what an event is about: "course:go", "student:ann". Every event that a decision depends on must carry the
-// tags its query asks for, also those that aggregates append; decisions about different tags never wait for each other.
+// tags its query asks for, also those that aggregates append (see [aggregate.Type]); decisions about different tags
+// never wait for each other.
+//
+// [aggregate.Type]: https://pkg.go.dev/github.com/levada-go/levada/aggregate#Type
 package boundary

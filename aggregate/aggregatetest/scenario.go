@@ -43,7 +43,7 @@ func Given[S any](t testing.TB, typ *aggregate.Type[S], events ...aggregate.Even
 		}
 		_ = s.store.Close()
 	})
-	s.happen("given", events)
+	s.happen("given", "scenario", events)
 	return s
 }
 
@@ -66,7 +66,7 @@ func (s *Scenario[S]) When(c aggregate.Command[S]) *Scenario[S] {
 		}
 		return s
 	}
-	s.happen("when "+s.last, s.events)
+	s.happen("when "+s.last, c.AggregateID(), s.events)
 	return s
 }
 
@@ -144,7 +144,7 @@ func (s *Scenario[S]) settled() {
 }
 
 // happen checks events and folds them.
-func (s *Scenario[S]) happen(what string, events []aggregate.Event[S]) {
+func (s *Scenario[S]) happen(what, id string, events []aggregate.Event[S]) {
 	s.t.Helper()
 	for i, e := range events {
 		if e == nil {
@@ -153,8 +153,12 @@ func (s *Scenario[S]) happen(what string, events []aggregate.Event[S]) {
 		if !s.listed(e) {
 			s.t.Fatalf("%s: %T is not among the Events of Type %q", what, e, s.typ.Name)
 		}
+		event := eventstore.Event{Data: e}
+		if s.typ.Tags != nil {
+			event.Tags = s.typ.Tags(id, e)
+		}
 		// The store verifies that what it would read back is what it was given.
-		if _, err := s.store.Append(context.Background(), eventstore.Stream(s.typ.Name, "scenario"), eventstore.Any, eventstore.Event{Data: e}); err != nil {
+		if _, err := s.store.Append(context.Background(), eventstore.Stream(s.typ.Name, "scenario"), eventstore.Any, event); err != nil {
 			s.t.Fatalf("%s: %T: %v", what, e, err)
 		}
 		e.Apply(&s.state)

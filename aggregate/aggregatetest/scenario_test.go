@@ -153,6 +153,11 @@ func TestScenarioThatDoesNotHoldFails(t *testing.T) {
 			typ.Name = ""
 			aggregatetest.Given(t, typ)
 		}, "without a dash"},
+		{"tag that cannot be stored", func(t testing.TB) {
+			typ := rooms()
+			typ.Tags = func(id string, _ event) []string { return []string{"room:" + id, ""} }
+			aggregatetest.Given(t, typ).When(returns(posted{"a"}))
+		}, "empty tag"},
 		{"map changed", func(t testing.TB) {
 			given(t).When(touches(func(r room) { r.Members["bob"] = nil }))
 		}, "changed the state: aggregatetest_test.room.Members"},
