@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"github.com/levada-go/levada/eventstore/driver"
+	"github.com/levada-go/levada/eventstore/internal/appends"
 	"zombiezen.com/go/sqlite"
 )
 
@@ -28,95 +29,131 @@ func (s *store) AppendWith(ctx context.Context, as []driver.Append, fn func(tx a
 	return s.append(ctx, as, fn)
 }
 
+// AppendAtomic commits once for all of as; tx of fn is what it is for AppendWith.
+func (s *store) AppendAtomic(ctx context.Context, as []driver.Append, fn func(tx any, events []driver.Recorded) error) ([]driver.Result, error) {
+	total := 0
+	for i := range as {
+		n, err := s.check(&as[i])
+		if err != nil {
+			return nil, err
+		}
+		total += n
+	}
+	if err := s.checkWhole(appends.Events(as), total); err != nil {
+		return nil, err
+	}
+	return s.appendWhole(ctx, as, fn, func(w *writing) (refused, err error) {
+		for i := range as {
+			h, err := s.head(w, as[i].Stream)
+			if err != nil {
+				return nil, err
+			}
+			if err := h.expect(as[i].Expected); err != nil {
+				var conflict *driver.ConflictError
+				if errors.As(err, &conflict) {
+					conflict.Stream = as[i].Stream
+				}
+				return err, nil
+			}
+		}
+		return nil, nil
+	})
+}
+
 func (s *store) append(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) []driver.Result {
 	rs := make([]driver.Result, len(as))
-	events := 0
 	for i := range as {
-		rs[i].Err = s.check(&as[i])
-		events += len(as[i].Events)
+		_, rs[i].Err = s.check(&as[i])
 	}
+	err := s.appending(ctx, appends.Events(as), func(w *writing) error {
+		for i := range as {
+			if rs[i].Err != nil {
+				continue
+			}
+			h, err := s.head(w, as[i].Stream)
+			if err != nil {
+				return err
+			}
+			if rs[i].Err = h.expect(as[i].Expected); rs[i].Err != nil {
+				continue
+			}
+			refused, err := s.insertWith(w, as[i:i+1], rs[i:i+1], fn)
+			if err != nil {
+				return err
+			}
+			if refused != nil {
+				rs[i] = driver.Result{Err: refused}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		appends.Fail(as, rs, err)
+	}
+	return rs
+}
+
+// appendWhole makes all of as or none, in a transaction of its own. judge, called inside of it,
+// says whether they are refused.
+func (s *store) appendWhole(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error, judge func(*writing) (refused, err error)) ([]driver.Result, error) {
+	rs := make([]driver.Result, len(as))
+	var refused error
+	err := s.appending(ctx, appends.Events(as), func(w *writing) (err error) {
+		if refused, err = judge(w); refused == nil && err == nil {
+			refused, err = s.insertWith(w, as, rs, fn)
+		}
+		return err
+	})
+	if err == nil {
+		err = refused
+	}
+	if err != nil {
+		return nil, err
+	}
+	return rs, nil
+}
+
+// appending runs fn, which appends, in a transaction. If fn or the commit fails, what is
+// remembered of streams is forgotten with what was written.
+func (s *store) appending(ctx context.Context, events int, fn func(w *writing) error) error {
 	if err := s.acquire(ctx); err != nil {
-		return failed(rs, err)
+		return err
 	}
 	defer s.release()
 	if err := s.begin(); err != nil {
-		return failed(rs, err)
+		return err
 	}
-	done := false
+	good := false
 	defer func() {
-		if !done { // fn panicked
+		if !good { // fn panicked, too
 			s.rollback()
 			s.forget()
 		}
 	}()
 	w := s.writing(events)
-	var err error
-	for i := range as {
-		if rs[i].Err != nil {
-			continue
-		}
-		if err = s.appendOne(w, &as[i], &rs[i], fn); err != nil {
-			break
-		}
+	if err := fn(w); err != nil {
+		return err
 	}
-	done = true
-	if err == nil {
-		err = s.finish(w)
-	} else {
-		s.rollback()
-		s.forget()
-	}
-	if err != nil {
-		return failed(unsettled(as, rs), err)
-	}
-	return rs
-}
-
-// unsettled takes back the conflicts of a batch that came to nothing, or may have,
-// with appends of the same batch: what they conflicted with may not be there.
-func unsettled(as []driver.Append, rs []driver.Result) []driver.Result {
-	wrote := map[string]bool{}
-	for i := range as {
-		switch {
-		case rs[i].Err == nil:
-			wrote[as[i].Stream] = true
-		case wrote[as[i].Stream] && errors.As(rs[i].Err, new(*driver.ConflictError)):
-			rs[i].Err = nil
-		}
-	}
-	return rs
-}
-
-// failed gives err to every append that has not failed by itself.
-func failed(rs []driver.Result, err error) []driver.Result {
-	for i := range rs {
-		if rs[i].Err == nil {
-			rs[i] = driver.Result{Err: err}
-		}
-	}
-	return rs
+	good = true
+	return s.finish(w)
 }
 
 // check refuses an append that no state of the store could take.
-func (s *store) check(a *driver.Append) error {
+func (s *store) check(a *driver.Append) (size int, err error) {
 	if a.Expected < driver.StreamExists {
-		return fmt.Errorf("sqlitestore: expected version %d", a.Expected)
+		return 0, fmt.Errorf("sqlitestore: expected version %d", a.Expected)
 	}
 	if err := s.checkStream(a.Stream); err != nil {
-		return err
+		return 0, err
 	}
-	if n := len(a.Events); n > s.limits.AppendEvents {
-		return fmt.Errorf("%w: %d events in one append, the limit is %d", driver.ErrTooLarge, n, s.limits.AppendEvents)
-	}
-	total := 0
 	for i := range a.Events {
 		n, err := s.checkEvent(&a.Events[i])
 		if err != nil {
-			return err
+			return 0, err
 		}
-		total += n
+		size += n
 	}
-	return s.checkTotal(total)
+	return size, s.checkWhole(len(a.Events), size)
 }
 
 func (s *store) checkStream(name string) error {
@@ -137,7 +174,11 @@ func (s *store) checkEvent(e *driver.Event) (size int, err error) {
 	return size, checkText(e.Metadata, e.Tags)
 }
 
-func (s *store) checkTotal(bytes int) error {
+// checkWhole refuses what is too much for one append.
+func (s *store) checkWhole(events, bytes int) error {
+	if events > s.limits.AppendEvents {
+		return fmt.Errorf("%w: %d events in one append, the limit is %d", driver.ErrTooLarge, events, s.limits.AppendEvents)
+	}
 	if bytes > s.limits.AppendBytes {
 		return fmt.Errorf("%w: an append of %d bytes, the limit is %d", driver.ErrTooLarge, bytes, s.limits.AppendBytes)
 	}
@@ -157,6 +198,7 @@ type writing struct {
 }
 
 func (s *store) writing(events int) *writing {
+	s.trim()
 	s.entries, s.names, s.catNames = s.entries[:0], s.names[:0], s.catNames[:0]
 	return &writing{
 		view: s.current(), time: s.now(), last: s.last, lastID: s.lastStream,
@@ -164,73 +206,82 @@ func (s *store) writing(events int) *writing {
 	}
 }
 
-// appendOne decides and writes one append. What is wrong with the append goes
-// into r; an error ends the batch.
-func (s *store) appendOne(w *writing, a *driver.Append, r *driver.Result, fn func(any, []driver.Recorded) error) error {
-	h, err := s.head(w, a.Stream)
+// insertWith writes appends, whose expectations hold, and calls fn, if there is one, with all of
+// their events. refused is the error of fn: then everything is as it was before. err ends the
+// transaction.
+func (s *store) insertWith(w *writing, as []driver.Append, rs []driver.Result, fn func(any, []driver.Recorded) error) (refused, err error) {
+	if fn == nil {
+		return nil, s.insertAll(w, as, rs)
+	}
+	undo, err := s.undo(w, as)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if r.Err = h.expect(a.Expected); r.Err != nil {
-		return nil
+	if err := s.w.exec(stSavepoint); err != nil {
+		return nil, err
 	}
-	before, at := *h, *w
-	entries, names, catNames := len(s.entries), len(s.names), len(s.catNames)
-	if fn != nil {
-		if err := s.w.exec(stSavepoint); err != nil {
-			return err
-		}
+	if err := s.insertAll(w, as, rs); err != nil {
+		return nil, err
 	}
-	if err := s.insert(w, h, a.Stream, a.Events); err != nil {
-		return err
-	}
-	if fn != nil && len(a.Events) > 0 {
-		refused := fn(s.w.Conn, recorded(w, h, a))
+	if events := appends.Recorded(as, rs); len(events) > 0 {
+		refused = fn(s.w.Conn, events)
 		if s.w.AutocommitEnabled() {
-			return fmt.Errorf("sqlitestore: the function ended the transaction: %w", refused)
+			return nil, fmt.Errorf("sqlitestore: the function ended the transaction: %w", refused)
 		}
 		if refused != nil {
 			if err := s.w.exec(stRollbackTo); err != nil {
-				return err
+				return nil, err
 			}
-			s.unbind() // the stream's id may now go to another
-			for _, n := range s.catNames[catNames:] {
-				delete(s.categories, n.name)
-			}
-			s.entries, s.names, s.catNames = s.entries[:entries], s.names[:names], s.catNames[:catNames]
-			*h, *w = before, at
-			r.Err = refused
+			undo()
 		}
 	}
-	if fn != nil {
-		if err := s.w.exec(stRelease); err != nil {
+	return refused, s.w.exec(stRelease)
+}
+
+// undo returns a func that makes what is remembered as it is now, after appends.
+func (s *store) undo(w *writing, as []driver.Append) (func(), error) {
+	at, entries, names, catNames := *w, len(s.entries), len(s.names), len(s.catNames)
+	before := make([]head, len(as))
+	heads := make([]*head, len(as))
+	for i := range as {
+		h, err := s.head(w, as[i].Stream)
+		if err != nil {
+			return nil, err
+		}
+		heads[i], before[i] = h, *h
+	}
+	return func() {
+		s.unbind() // the id of a stream may now go to another
+		for _, n := range s.catNames[catNames:] {
+			delete(s.categories, n.name)
+		}
+		s.entries, s.names, s.catNames = s.entries[:entries], s.names[:names], s.catNames[:catNames]
+		*w = at
+		for i, h := range heads {
+			*h = before[i]
+		}
+	}, nil
+}
+
+// insertAll writes appends.
+func (s *store) insertAll(w *writing, as []driver.Append, rs []driver.Result) error {
+	for i := range as {
+		h, err := s.head(w, as[i].Stream)
+		if err != nil {
 			return err
 		}
-	}
-	if r.Err == nil {
-		r.Version = h.version
-		r.Positions = w.positions[len(at.positions):len(w.positions):len(w.positions)]
+		from := len(w.positions)
+		if err := s.insert(w, h, as[i].Stream, as[i].Events); err != nil {
+			return err
+		}
+		r := driver.Result{Version: h.version, Positions: w.positions[from:len(w.positions):len(w.positions)]}
 		if n := len(r.Positions); n > 0 {
 			r.Last = r.Positions[n-1]
 			r.Time = time.UnixMicro(w.time).UTC()
 		}
+		rs[i] = r
 	}
 	return nil
-}
-
-// recorded returns the events of the append just written, as readers will see
-// them.
-func recorded(w *writing, h *head, a *driver.Append) []driver.Recorded {
-	rec := make([]driver.Recorded, len(a.Events))
-	n := uint64(len(rec))
-	for i := range rec {
-		rec[i] = driver.Recorded{
-			Event: a.Events[i], Stream: a.Stream,
-			Version: h.version - n + uint64(i) + 1, Position: w.last - n + uint64(i) + 1,
-			Time: time.UnixMicro(w.time).UTC(),
-		}
-	}
-	return rec
 }
 
 // expect returns nil if a stream is as it is expected.
@@ -412,17 +463,25 @@ func (s *store) head(w *writing, stream string) (*head, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(s.heads) >= maxHeads {
-		n := 0
+	s.heads[stream] = h
+	return h, nil
+}
+
+// trim forgets some of what is remembered of streams, if that is too much. It must not be
+// done within a transaction: what that has written is remembered nowhere else.
+func (s *store) trim() {
+	if n := len(s.heads) - s.opt.heads; n >= 0 {
+		n += s.opt.heads / 8
 		for k := range s.heads {
 			delete(s.heads, k)
-			if n++; n == maxHeads/8 {
+			if n--; n < 0 {
 				break
 			}
 		}
 	}
-	s.heads[stream] = h
-	return h, nil
+	if len(s.categories) >= s.opt.heads {
+		clear(s.categories)
+	}
 }
 
 // lookupHead reads what a view tells of a stream. It leaves the category out.
@@ -463,9 +522,6 @@ func (s *store) category(w *writing, name string) (int64, error) {
 	id, err := s.categoryID(s.w, &w.view, name)
 	if err != nil || id == 0 {
 		return 0, err
-	}
-	if len(s.categories) >= maxHeads {
-		clear(s.categories)
 	}
 	s.categories[name] = id
 	return id, nil

@@ -70,8 +70,7 @@ func (l *ledger) check(t testing.TB, s *store) {
 }
 
 // checkIndexes reads by every index and compares with the log.
-func checkIndexes(t testing.TB, s *store) {
-	t.Helper()
+func checkIndexes(t require.TestingT, s *store) {
 	ctx := context.Background()
 	streams, categories, tags := map[string][]uint64{}, map[string][]uint64{}, map[string][]uint64{}
 	var names []string

@@ -38,6 +38,7 @@ type Options struct {
 	clock         func() time.Time
 	unmerged      int          // events in a segment before it is merged
 	slice         int          // rows merged in one transaction when all are
+	heads         int          // of streams remembered between transactions
 	copyPages     int          // of the write-ahead log, before it is copied
 	leaveUnmerged bool         // at Close, as a crash would
 	committed     func() error // the outcome of a commit that succeeded, as if its answer were lost
@@ -165,6 +166,9 @@ func (s *store) setDefaults() {
 	}
 	if o.slice <= 0 {
 		o.slice = defaultSlice
+	}
+	if o.heads <= 0 {
+		o.heads = maxHeads
 	}
 	if o.EventBytes <= 0 {
 		o.EventBytes = defaultEventBytes

@@ -3,9 +3,9 @@ package sqlitestore
 import (
 	"context"
 	"strings"
-	"time"
 
 	"github.com/levada-go/levada/eventstore/driver"
+	"github.com/levada-go/levada/eventstore/internal/appends"
 	"zombiezen.com/go/sqlite"
 )
 
@@ -13,32 +13,21 @@ import (
 // look and the append. It looks at the index of tags and at the tail; for an item
 // without tags it looks at the log itself from after on, so after should be
 // recent. Events of streams that start with "$" match no item.
-func (s *store) AppendIf(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(tx any, events []driver.Recorded) error) (r driver.Result) {
-	if r.Err = s.checkEvents(events); r.Err != nil {
-		return r
-	}
-	if r.Err = s.acquire(ctx); r.Err != nil {
-		return r
-	}
-	defer s.release()
-	if r.Err = s.begin(); r.Err != nil {
-		return r
-	}
-	w := s.writing(len(events))
-	if r.Err = s.appendIf(ctx, w, items, after, events, &r); r.Err != nil {
-		s.rollback()
-		s.forget()
-		return driver.Result{Err: r.Err}
-	}
-	if err := s.finish(w); err != nil {
+func (s *store) AppendIf(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(tx any, events []driver.Recorded) error) driver.Result {
+	if err := s.checkEvents(events); err != nil {
 		return driver.Result{Err: err}
 	}
-	return r
+	as := appends.Runs(events)
+	rs, err := s.appendWhole(ctx, as, fn, func(w *writing) (refused, err error) { return s.judge(ctx, w, items, after, as) })
+	if err != nil {
+		return driver.Result{Err: err}
+	}
+	return appends.Join(rs)
 }
 
 func (s *store) checkEvents(events []driver.StreamEvent) error {
-	if len(events) > s.limits.AppendEvents {
-		return driver.ErrTooLarge
+	if err := s.checkWhole(len(events), 0); err != nil {
+		return err
 	}
 	total := 0
 	for i := range events {
@@ -51,38 +40,31 @@ func (s *store) checkEvents(events []driver.StreamEvent) error {
 		}
 		total += n
 	}
-	return s.checkTotal(total)
+	return s.checkWhole(len(events), total)
 }
 
-func (s *store) appendIf(ctx context.Context, w *writing, items []driver.QueryItem, after uint64, events []driver.StreamEvent, r *driver.Result) error {
+// judge returns why appends are refused under a condition.
+func (s *store) judge(ctx context.Context, w *writing, items []driver.QueryItem, after uint64, as []driver.Append) (refused, err error) {
 	for len(items) > 0 && after < w.view.head {
 		q := querying(s, s.w, &w.view, items, after, 1)
 		if err := q.run(ctx); err != nil {
-			return err
+			return nil, err
 		}
 		if len(q.page.events) > 0 {
-			return &driver.ConflictError{Actual: q.page.events[0].Position}
+			return &driver.ConflictError{Actual: q.page.events[0].Position}, nil
 		}
 		after = q.scanned
 	}
-	for i := range events {
-		h, err := s.head(w, events[i].Stream)
+	for i := range as {
+		h, err := s.head(w, as[i].Stream)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if h.purged {
-			return driver.ErrStreamDeleted
+		if err := h.expect(as[i].Expected); err != nil {
+			return err, nil
 		}
-		if err := s.insert(w, h, events[i].Stream, []driver.Event{events[i].Event}); err != nil {
-			return err
-		}
-		r.Version = h.version
 	}
-	if r.Positions = w.positions; len(events) > 0 {
-		r.Last = w.last
-		r.Time = time.UnixMicro(w.time).UTC()
-	}
-	return nil
+	return nil, nil
 }
 
 func (s *store) Query(ctx context.Context, items []driver.QueryItem, after uint64, limit int) (events []driver.Recorded, scanned uint64, err error) {

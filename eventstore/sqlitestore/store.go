@@ -59,6 +59,7 @@ var (
 	_ driver.Store        = (*store)(nil)
 	_ driver.Batcher      = (*store)(nil)
 	_ driver.Inliner      = (*store)(nil)
+	_ driver.Atomic       = (*store)(nil)
 	_ driver.Lister       = (*store)(nil)
 	_ driver.Deleter      = (*store)(nil)
 	_ driver.Dater        = (*store)(nil)
@@ -80,7 +81,7 @@ type head struct {
 
 func (h *head) exists() bool { return h.version > 0 && h.version != h.deletedAt && !h.purged }
 
-// maxHeads bounds the heads remembered; beyond it some are forgotten.
+// maxHeads bounds the heads remembered between transactions; beyond it some are forgotten.
 const maxHeads = 1 << 18
 
 // began is a stream, or a category, that begins in the batch at hand.
