@@ -692,3 +692,33 @@ func TestAnOldFormThatCannotBeReadGoesThroughOnErrorToo(t *testing.T) {
 		}
 	}
 }
+
+// A slowTarget is told to end while its position is being looked up.
+type slowTarget struct {
+	projection.Target[*Log]
+	asked chan struct{}
+}
+
+func (s *slowTarget) Load(ctx context.Context, _ string) (eventstore.Position, error) {
+	close(s.asked)
+	<-ctx.Done()
+	return 0, errBoom
+}
+
+func TestAnEndThatComesWhileThePositionIsLookedUpIsNoFailure(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	g := newGroup(newStore(t))
+	g.Logger = slog.New(slog.NewTextHandler(&out, nil))
+	target := &slowTarget{new(projection.Memory[Log]), make(chan struct{})}
+	p := logged("log", new(projection.Memory[Log]))
+	p.Target = target
+	require.NoError(t, g.Add(p))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- g.Run(ctx) }()
+	<-target.asked
+	cancel()
+	require.NoError(t, <-done)
+	require.Empty(t, out.String())
+}

@@ -349,6 +349,9 @@ func (w *worker[T]) patiently(ctx context.Context, what string, fn func(ctx cont
 		if err == nil || errors.Is(err, eventstore.ErrClosed) || errors.Is(err, ErrMoved) || errors.Is(err, errReplaced) || errors.Is(err, ErrPartitions) {
 			return err
 		}
+		if ctx.Err() != nil { // no fault of the target
+			return ctx.Err()
+		}
 		if err := w.pause(ctx, fmt.Errorf("%s: %w", what, err), pause(attempt)); err != nil {
 			return err
 		}

@@ -133,6 +133,9 @@ func (w *worker[T]) load(ctx context.Context) (eventstore.Position, error) {
 		if err == nil || errors.Is(err, eventstore.ErrClosed) {
 			return positionOf(from), err
 		}
+		if ctx.Err() != nil { // no fault of the target
+			return 0, ctx.Err()
+		}
 		if err := w.pause(ctx, fmt.Errorf("load: %w", err), pause(attempt)); err != nil {
 			return 0, err
 		}
@@ -156,7 +159,11 @@ func (w *worker[T]) evade(ctx context.Context) (eventstore.Position, error) {
 		// commit whose outcome was lost.
 		return at, nil
 	}
-	w.log.InfoContext(ctx, "projection stands by: another process runs it", "position", at)
+	why := "another process runs it"
+	if w.inline {
+		why = "it is handled with the appends"
+	}
+	w.log.InfoContext(ctx, "projection stands by: "+why, "position", at)
 	return w.standBy(ctx, at)
 }
 
@@ -604,7 +611,9 @@ func (w *worker[T]) last(ctx context.Context, err error) error {
 	defer cancel()
 	from, to := w.durable, w.at
 	ctx = w.g.inHandler(ctx, w.base)
-	if werr := w.commit(ctx, to, func(T) error { return nil }); werr != nil {
+	if werr := w.commit(ctx, to, func(T) error { return nil }); errors.Is(werr, ErrMoved) {
+		return err // whoever moved it knows
+	} else if werr != nil {
 		w.log.WarnContext(ctx, "projection ended without writing its position", "from", from, "to", to, "err", werr)
 	} else {
 		w.durable = to
