@@ -44,7 +44,16 @@ func DispatchAt(ctx context.Context, h Handler, t time.Time, cmd Command, opts .
 	if cmd == nil {
 		return Result{}, fmt.Errorf("command: %w: nil command", eventstore.ErrInvalid)
 	}
-	return scheduled(Dispatch(ctx, h, Later{cmd, t}, opts...))
+	e, err := New(ctx, Later{cmd, t}, opts...)
+	switch {
+	case err != nil:
+		return Result{}, err
+	case e.Await != nil: // nobody behind Awaiting would see it
+		return Result{}, fmt.Errorf("command: %w: Wait cannot be kept for later", eventstore.ErrInvalid)
+	case e.Expected != eventstore.Any:
+		return Result{}, fmt.Errorf("command: %w: At cannot be kept for later", eventstore.ErrInvalid)
+	}
+	return scheduled(h.HandleCommand(ctx, e))
 }
 
 // DispatchAfter is DispatchAt d from now.

@@ -49,3 +49,15 @@ func TestCommandsForLaterThatNothingKeepsAreErrors(t *testing.T) {
 	require.ErrorIs(t, err, refused)
 	require.NotErrorIs(t, err, command.ErrNoScheduler)
 }
+
+func TestWhatCannotBeKeptForLaterIsRefusedAtTheDoor(t *testing.T) {
+	t.Parallel()
+	var e *command.Envelope
+	h := command.Chain(capture(&e), command.Awaiting(nil))
+	for name, opt := range map[string]command.Option{"Wait": command.Wait(), "At": command.At(eventstore.NoStream)} {
+		_, err := command.DispatchAfter(t.Context(), h, time.Minute, ping{"a"}, opt)
+		require.ErrorIs(t, err, eventstore.ErrInvalid)
+		require.ErrorContains(t, err, name)
+	}
+	require.Nil(t, e)
+}
