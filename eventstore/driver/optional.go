@@ -28,12 +28,15 @@ type Inliner interface {
 type Atomic interface {
 	// AppendAtomic makes every append of as or none, and no reader of the log sees
 	// a part of them. Their streams differ, and each has events. The events get
-	// their positions in the order of as. There is one Result an append; Err is not
+	// their positions in the order of as. Together they are one append for the
+	// Limits. There is one Result an append; Err is not
 	// set in any. The error is that of the first append which cannot be made: its
-	// *ConflictError names the stream.
+	// *ConflictError names the stream. Of callers whose streams overlap, and who expect
+	// the same versions, exactly one wins, whatever the order in which they name them.
 	//
-	// fn, unless it is nil, is called as [Inliner] does, once, with all events; it is
-	// nil for a driver that is no Inliner.
+	// fn, unless it is nil, is called as [Inliner] does, once, with all events in the
+	// order of their positions; if it fails, nothing is written and its error is
+	// returned. It is nil for a driver that is no Inliner.
 	AppendAtomic(ctx context.Context, as []Append, fn func(tx any, events []Recorded) error) ([]Result, error)
 }
 
@@ -143,8 +146,9 @@ type Conditional interface {
 	// unless an event that matches any item lies above after: then it returns a
 	// *ConflictError with the position of the first such event. No items mean no condition.
 	//
-	// fn, unless it is nil, is called as [Inliner] does, once, with all events; it is nil
-	// for a driver that is no Inliner.
+	// fn, unless it is nil, is called as [Inliner] does, once, with all events in the
+	// order of their positions; if it fails, nothing is written and its error is
+	// returned. It is nil for a driver that is no Inliner.
 	AppendIf(ctx context.Context, items []QueryItem, after uint64, events []StreamEvent, fn func(tx any, events []Recorded) error) Result
 	// Query is a Forward ReadAll for a tag query. No items match every event
 	// but those of "$" streams.

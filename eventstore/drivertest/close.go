@@ -113,6 +113,12 @@ func calls(d driver.Store) map[string]func(context.Context) error {
 				func(any, []driver.Recorded) error { return nil })[0].Err
 		}
 	}
+	if d, ok := as[driver.Atomic](d); ok {
+		m["AppendAtomic"] = func(ctx context.Context) error {
+			_, err := d.AppendAtomic(ctx, []driver.Append{to("s-1", driver.Any, 1), to("s-2", driver.Any, 1)}, nil)
+			return err
+		}
+	}
 	if d, ok := as[driver.Lister](d); ok {
 		m["Streams"] = func(ctx context.Context) error { _, err := d.Streams(ctx, "", "", 1); return err }
 		m["Categories"] = func(ctx context.Context) error { _, err := d.Categories(ctx); return err }

@@ -202,6 +202,48 @@ func testConditional(g *group) {
 		})
 	})
 
+	list := func() []driver.StreamEvent {
+		return []driver.StreamEvent{
+			{Stream: "a-1", Event: event("t", "1", "x")}, {Stream: "b-1", Event: event("t", "2", "y", "z")}, {Stream: "a-1", Event: event("u", "3")},
+		}
+	}
+	g.test("fn has all events as they are recorded, once", func(f *fixture) {
+		c, log := write(f)
+		can[driver.Inliner](f)
+		f.fill("a-1", 2)
+		var calls [][]driver.Recorded
+		r := c.AppendIf(f.ctx, q{{Tags: s{"x"}}}, 0, list(), func(_ any, list []driver.Recorded) error {
+			calls = append(calls, slices.Clone(list))
+			return nil
+		})
+		require.NoError(f, r.Err)
+		require.Len(f, calls, 1)
+		require.Equal(f, f.all(driver.Filter{})[len(log)+2:], calls[0])
+	})
+
+	g.test("nothing is written if fn fails, and its error is returned", func(f *fixture) {
+		c, _ := write(f)
+		can[driver.Inliner](f)
+		f.fill("a-1", 2)
+		refused := errors.New("refused")
+		f.unchanged(s{"a-1", "b-1"}, func() {
+			r := c.AppendIf(f.ctx, q{{Tags: s{"x"}}}, 0, list(), func(any, []driver.Recorded) error { return refused })
+			require.ErrorIs(f, r.Err, refused)
+		})
+		require.NoError(f, c.AppendIf(f.ctx, q{{Tags: s{"x"}}}, 0, list(), nil).Err)
+		require.Equal(f, upTo(4), versions(f.stream("a-1")))
+	})
+
+	g.test("fn is not called where the condition does not hold", func(f *fixture) {
+		c, log := write(f)
+		can[driver.Inliner](f)
+		r := c.AppendIf(f.ctx, q{{Types: s{"closed"}}}, 0, list(), func(any, []driver.Recorded) error {
+			f.Error("fn was called")
+			return nil
+		})
+		f.conflict(r.Err, log[10].Position)
+	})
+
 	g.test("what an ordinary append tags moves the boundary", func(f *fixture) {
 		c := can[driver.Conditional](f)
 		at := f.append("a-1", driver.Any, event("t", "", "x")).Last

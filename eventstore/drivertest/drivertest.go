@@ -82,6 +82,7 @@ var features = []struct {
 	{"Checkpoint", testCheckpoint, true},
 	{"Lease", testLease, true},
 	{"Conditional", testConditional, true},
+	{"Atomic", testAtomic, true},
 	{"View", testView, false},
 	{"Durable", testDurable, false},
 	{"Model", testModel, false},

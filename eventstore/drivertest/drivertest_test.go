@@ -67,10 +67,17 @@ func (m *mutant) results(change func(*driver.Result)) {
 		}
 		return list
 	}
-	m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) driver.Result {
-		r := m.full.AppendIf(ctx, items, after, events, nil)
+	m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(any, []driver.Recorded) error) driver.Result {
+		r := m.full.AppendIf(ctx, items, after, events, fn)
 		change(&r)
 		return r
+	}
+	m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+		list, err := m.full.AppendAtomic(ctx, as, fn)
+		for i := range list {
+			change(&list[i])
+		}
+		return list, err
 	}
 }
 
@@ -98,13 +105,21 @@ func gaps() driver.Store {
 		}
 		r.Positions = ps
 	})
-	with := m.onWith
-	m.onWith = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) []driver.Result {
-		return with(ctx, as, func(tx any, list []driver.Recorded) error { return fn(tx, out(list)) })
+	told := func(fn func(any, []driver.Recorded) error) func(any, []driver.Recorded) error {
+		if fn == nil {
+			return nil
+		}
+		return func(tx any, list []driver.Recorded) error { return fn(tx, out(list)) }
 	}
-	appendIf := m.onAppendIf
-	m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) driver.Result {
-		r := appendIf(ctx, items, after/10, events)
+	with, atomic, appendIf := m.onWith, m.onAtomic, m.onAppendIf
+	m.onWith = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) []driver.Result {
+		return with(ctx, as, told(fn))
+	}
+	m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+		return atomic(ctx, as, told(fn))
+	}
+	m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(any, []driver.Recorded) error) driver.Result {
+		r := appendIf(ctx, items, after/10, events, told(fn))
 		var conflict *driver.ConflictError
 		if errors.As(r.Err, &conflict) {
 			r.Err = &driver.ConflictError{Actual: conflict.Actual * 10}
@@ -188,22 +203,39 @@ func limited(limits driver.Limits) func() driver.Store {
 func limitedTo(limits driver.Limits) driver.Store {
 	m := newMutant()
 	m.onLimits = func() driver.Limits { return limits }
-	m.onAppend = func(ctx context.Context, a driver.Append) driver.Result {
-		size := 0
-		for i := range a.Events {
-			n := a.Events[i].Size()
-			if n > limits.EventBytes {
-				return driver.Result{Err: driver.ErrTooLarge}
+	fit := func(as ...driver.Append) bool {
+		events, size := 0, 0
+		for _, a := range as {
+			for i := range a.Events {
+				n := a.Events[i].Size()
+				if n > limits.EventBytes {
+					return false
+				}
+				size += n
 			}
-			size += n
+			events += len(a.Events)
+			if len(a.Stream) > limits.NameBytes {
+				return false
+			}
 		}
-		if len(a.Events) > limits.AppendEvents || size > limits.AppendBytes || len(a.Stream) > limits.NameBytes {
+		return events <= limits.AppendEvents && size <= limits.AppendBytes
+	}
+	m.onAppend = func(ctx context.Context, a driver.Append) driver.Result {
+		if !fit(a) {
 			return driver.Result{Err: driver.ErrTooLarge}
 		}
 		return m.full.Append(ctx, a)
 	}
+	m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+		if !fit(as...) {
+			return nil, driver.ErrTooLarge
+		}
+		return m.full.AppendAtomic(ctx, as, fn)
+	}
 	return m
 }
+
+var errEnough = errors.New("that is enough")
 
 // lazy remembers which streams were deleted, and leaves their events where
 // they are: those who read the log go on seeing them.
@@ -270,10 +302,33 @@ func lazy() driver.Store {
 		}
 		return results
 	}
-	m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) driver.Result {
+	m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		r := m.full.AppendIf(ctx, items, after, events, nil)
+		as = slices.Clone(as)
+		for i := range as {
+			err := expect(&as[i])
+			if conflict := (*driver.ConflictError)(nil); errors.As(err, &conflict) {
+				// Those before it may stand in the way, too.
+				if _, err := m.full.AppendAtomic(ctx, as[:i], func(any, []driver.Recorded) error { return errEnough }); i > 0 && !errors.Is(err, errEnough) {
+					return nil, err
+				}
+				return nil, &driver.ConflictError{Stream: as[i].Stream, Actual: conflict.Actual}
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		list, err := m.full.AppendAtomic(ctx, as, fn)
+		for i := range list {
+			appended(as[i].Stream, list[i])
+		}
+		return list, err
+	}
+	m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(any, []driver.Recorded) error) driver.Result {
+		mu.Lock()
+		defer mu.Unlock()
+		r := m.full.AppendIf(ctx, items, after, events, fn)
 		for _, e := range events {
 			appended(e.Stream, r)
 		}

@@ -190,4 +190,20 @@ func testDurable(g *group) {
 		require.Equal(f, []string{"1", "3", "4"}, data(list))
 		f.conflict(c.AppendIf(f.ctx, []driver.QueryItem{{Tags: []string{"x"}}}, last, []driver.StreamEvent{{Stream: "b-1", Event: event("t", "5")}}, nil).Err, r.Last)
 	})
+
+	g.test("appends to several streams outlive the process", func(f *fixture) {
+		can[driver.Atomic](f)
+		f.fill("b-1", 2)
+		as := []driver.Append{to("a-1", driver.NoStream, 2), to("b-1", 2, 3), to("c-1", driver.Any, 1)}
+		results, err := f.atomically(as...)
+		require.NoError(f, err)
+		log := f.all(driver.Filter{})
+		f.reopen()
+		require.Equal(f, log, f.all(driver.Filter{}))
+		_, err = f.atomically(to("c-1", 1, 1), to("b-1", 4, 1), to("a-1", 2, 1))
+		f.conflictIn(err, "b-1", 5)
+		again, err := f.atomically(to("c-1", 1, 1), to("b-1", 5, 1), to("a-1", 2, 1))
+		require.NoError(f, err)
+		require.Greater(f, again[0].Last, results[2].Last, "positions go on")
+	})
 }

@@ -106,6 +106,9 @@ func (w *world) actions() map[string]func(*rapid.T) {
 	if _, ok := as[driver.Inliner](w.d); ok {
 		actions["append with"] = w.appendWith
 	}
+	if _, ok := as[driver.Atomic](w.d); ok {
+		actions["append atomic"] = w.appendAtomic
+	}
 	if _, ok := as[driver.Conditional](w.d); ok {
 		actions["append if"] = w.appendIf
 		actions["query"] = w.query
@@ -225,18 +228,89 @@ func (w *world) settle(t *rapid.T, as []driver.Append, results []driver.Result, 
 			continue
 		}
 		require.NoError(t, r.Err, "append %d: %+v", i, a)
-		checkResult(t, r, len(a.Events))
-		require.Equal(t, l.version+uint64(len(a.Events)), r.Version)
-		ps := r.Positions
-		if ps == nil {
-			read, err := w.d.ReadStream(w.ctx, a.Stream, l.version, driver.Forward, len(a.Events))
-			require.NoError(t, err)
-			ps = positions(read)
-			require.Equal(t, r.Last, ps[len(ps)-1])
+		w.appended(t, a, r)
+	}
+}
+
+// appended checks the result of an append that was made, and makes it in the model.
+func (w *world) appended(t *rapid.T, a driver.Append, r driver.Result) {
+	l := w.line(a.Stream)
+	checkResult(t, r, len(a.Events))
+	require.Equal(t, l.version+uint64(len(a.Events)), r.Version)
+	ps := r.Positions
+	if ps == nil {
+		read, err := w.d.ReadStream(w.ctx, a.Stream, l.version, driver.Forward, len(a.Events))
+		require.NoError(t, err)
+		ps = positions(read)
+		require.Equal(t, r.Last, ps[len(ps)-1])
+	}
+	for k, e := range a.Events {
+		w.record(t, a.Stream, e, ps[k], r)
+	}
+}
+
+var errRefused = errors.New("refused")
+
+// drawFn returns what takes part in an append, nil if nothing does, and the error that it will
+// return. told returns the calls.
+func (w *world) drawFn(t *rapid.T) (fn func(any, []driver.Recorded) error, refuses error, told func() [][]driver.Recorded) {
+	var calls [][]driver.Recorded
+	told = func() [][]driver.Recorded { return calls }
+	if _, ok := as[driver.Inliner](w.d); !ok || rapid.Bool().Draw(t, "alone") {
+		return nil, nil, told
+	}
+	if rapid.IntRange(0, 2).Draw(t, "refuse") == 0 {
+		refuses = errRefused
+	}
+	return func(_ any, list []driver.Recorded) error {
+		calls = append(calls, slices.Clone(list))
+		return refuses
+	}, refuses, told
+}
+
+// told checks that what took part in an append was told once of the last n events of the model.
+func (w *world) told(t *rapid.T, calls [][]driver.Recorded, n int) {
+	require.Len(t, calls, 1, "fn is called once")
+	require.Len(t, calls[0], n)
+	for i, x := range w.log[len(w.log)-n:] {
+		x.equal(t, calls[0][i])
+	}
+}
+
+func (w *world) appendAtomic(t *rapid.T) {
+	list := rapid.SliceOfNDistinct(rapid.Custom(w.drawAppend), 1, 4, func(a driver.Append) string { return a.Stream }).Draw(t, "streams")
+	if most := w.d.Limits().AppendEvents; most > 0 {
+		n := 0
+		list = slices.DeleteFunc(list, func(a driver.Append) bool {
+			n += len(a.Events)
+			return n > most
+		})
+	}
+	fn, refuses, told := w.drawFn(t)
+	results, err := has[driver.Atomic](w).AppendAtomic(w.ctx, list, fn)
+	for _, a := range list {
+		if l := w.line(a.Stream); l.purged || !l.holds(a.Expected) {
+			l.refused(t, err)
+			if conflict := (*driver.ConflictError)(nil); errors.As(err, &conflict) {
+				require.Equal(t, a.Stream, conflict.Stream)
+			}
+			require.Empty(t, told(), "fn is not called for what cannot be made")
+			return
 		}
-		for k, e := range a.Events {
-			w.record(t, a.Stream, e, ps[k], r)
-		}
+	}
+	if refuses != nil {
+		require.ErrorIs(t, err, refuses)
+		return
+	}
+	require.NoError(t, err)
+	checkResults(t, results, list)
+	n := 0
+	for i, a := range list {
+		w.appended(t, a, results[i])
+		n += len(a.Events)
+	}
+	if fn != nil {
+		w.told(t, told(), n)
 	}
 }
 
@@ -416,8 +490,10 @@ func (w *world) appendIf(t *rapid.T) {
 		list = append(list, driver.StreamEvent{Stream: stream, Event: drawEvent(t, stream)})
 		purged = purged || w.line(stream).purged
 	}
-	r := has[driver.Conditional](w).AppendIf(w.ctx, items, after, list, nil)
+	fn, refuses, told := w.drawFn(t)
+	r := has[driver.Conditional](w).AppendIf(w.ctx, items, after, list, fn)
 	if purged && errors.Is(r.Err, driver.ErrStreamDeleted) {
+		require.Empty(t, told(), "fn is not called for what cannot be made")
 		return
 	}
 	// An event of a deleted stream may stand in the way, as long as it is there.
@@ -431,7 +507,12 @@ func (w *world) appendIf(t *rapid.T) {
 			}
 		}
 	}
+	if refuses != nil && !must && errors.Is(r.Err, refuses) {
+		require.False(t, purged, "one of the streams was purged")
+		return
+	}
 	if must || r.Err != nil {
+		require.Empty(t, told(), "fn is not called for what cannot be made")
 		var conflict *driver.ConflictError
 		require.Error(t, r.Err)
 		require.True(t, errors.As(r.Err, &conflict), "want a *ConflictError, have %v", r.Err)
@@ -439,6 +520,7 @@ func (w *world) appendIf(t *rapid.T) {
 		return
 	}
 	require.False(t, purged, "one of the streams was purged")
+	require.NoError(t, refuses, "fn refused it")
 	checkResult(t, r, len(list))
 	ps := r.Positions
 	if ps == nil {
@@ -449,6 +531,9 @@ func (w *world) appendIf(t *rapid.T) {
 	}
 	for i, e := range list {
 		w.record(t, e.Stream, e.Event, ps[i], r)
+	}
+	if fn != nil {
+		w.told(t, told(), len(list))
 	}
 }
 

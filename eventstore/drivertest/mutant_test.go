@@ -20,23 +20,12 @@ import (
 
 	"github.com/levada-go/levada/eventstore/driver"
 	"github.com/levada-go/levada/eventstore/drivertest"
+	"github.com/levada-go/levada/eventstore/eventstoretest"
 	"github.com/levada-go/levada/eventstore/memstore"
 )
 
 // full is everything that a driver can do.
-type full interface {
-	driver.Store
-	driver.Batcher
-	driver.Inliner
-	driver.Lister
-	driver.Deleter
-	driver.Dater
-	driver.Snapshotter
-	driver.Checkpointer
-	driver.Leaser
-	driver.Conditional
-	driver.Viewer
-}
+type full = eventstoretest.Engine
 
 // A mutant is a sound driver of which some calls go elsewhere.
 type mutant struct {
@@ -62,7 +51,8 @@ type mutant struct {
 	onCheckpoints    func(context.Context, string) (map[string]driver.Checkpoint, error)
 	onAcquire        func(context.Context, string, string, time.Duration) (uint64, bool, error)
 	onRelease        func(context.Context, string, string, uint64) error
-	onAppendIf       func(context.Context, []driver.QueryItem, uint64, []driver.StreamEvent) driver.Result
+	onAppendIf       func(context.Context, []driver.QueryItem, uint64, []driver.StreamEvent, func(any, []driver.Recorded) error) driver.Result
+	onAtomic         func(context.Context, []driver.Append, func(any, []driver.Recorded) error) ([]driver.Result, error)
 	onQuery          func(context.Context, []driver.QueryItem, uint64, int) ([]driver.Recorded, uint64, error)
 	onAs             func(any) bool
 }
@@ -216,9 +206,16 @@ func (m *mutant) Release(ctx context.Context, name, owner string, fence uint64) 
 
 func (m *mutant) AppendIf(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(tx any, events []driver.Recorded) error) driver.Result {
 	if m.onAppendIf != nil {
-		return m.onAppendIf(ctx, items, after, events)
+		return m.onAppendIf(ctx, items, after, events, fn)
 	}
 	return m.full.AppendIf(ctx, items, after, events, fn)
+}
+
+func (m *mutant) AppendAtomic(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+	if m.onAtomic != nil {
+		return m.onAtomic(ctx, as, fn)
+	}
+	return m.full.AppendAtomic(ctx, as, fn)
 }
 
 func (m *mutant) Query(ctx context.Context, items []driver.QueryItem, after uint64, limit int) ([]driver.Recorded, uint64, error) {
@@ -268,6 +265,57 @@ func (m *mutant) dawdle() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 	defer cancel()
 	m.full.Wait(ctx, head)
+}
+
+// oneByOne appends to one stream after the other.
+func (m *mutant) oneByOne(ctx context.Context, as []driver.Append) (list []driver.Result, err error) {
+	for _, a := range as {
+		r := m.full.Append(ctx, a)
+		if conflict := (*driver.ConflictError)(nil); errors.As(r.Err, &conflict) {
+			return nil, &driver.ConflictError{Stream: a.Stream, Actual: conflict.Actual}
+		}
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		list = append(list, r)
+		m.dawdle()
+	}
+	return list, nil
+}
+
+// anyway is as without the expectations.
+func anyway(as []driver.Append) []driver.Append {
+	as = slices.Clone(as)
+	for i := range as {
+		as[i].Expected = driver.Any
+	}
+	return as
+}
+
+// late is fn whose error comes too late.
+func late(fn func(any, []driver.Recorded) error, refused *error) func(any, []driver.Recorded) error {
+	if fn == nil {
+		return nil
+	}
+	return func(tx any, list []driver.Recorded) error {
+		*refused = fn(tx, list)
+		return nil
+	}
+}
+
+// singly calls fn for each event.
+func singly(fn func(any, []driver.Recorded) error) func(any, []driver.Recorded) error {
+	if fn == nil {
+		return nil
+	}
+	return func(tx any, list []driver.Recorded) error {
+		for i := range list {
+			if err := fn(tx, list[i:i+1]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }
 
 func conflicted(err error) bool {
@@ -960,36 +1008,36 @@ var mutants = []struct {
 
 	// Tags
 	{"a condition does not look at tags", []string{"Conditional/a condition refuses by one tag", "Conditional/boundaries that have nothing in common do not conflict", model}, func(m *mutant) {
-		m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) driver.Result {
+		m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(any, []driver.Recorded) error) driver.Result {
 			items = slices.Clone(items)
 			for i := range items {
 				items[i].Tags = nil
 			}
-			return m.full.AppendIf(ctx, items, after, events, nil)
+			return m.full.AppendIf(ctx, items, after, events, fn)
 		}
 	}},
 	{"a condition is not looked at", []string{"Conditional/a condition refuses by one type", "Conditional/of 16 with the same boundary one wins", model}, func(m *mutant) {
-		m.onAppendIf = func(ctx context.Context, _ []driver.QueryItem, after uint64, events []driver.StreamEvent) driver.Result {
-			return m.full.AppendIf(ctx, nil, after, events, nil)
+		m.onAppendIf = func(ctx context.Context, _ []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(any, []driver.Recorded) error) driver.Result {
+			return m.full.AppendIf(ctx, nil, after, events, fn)
 		}
 	}},
 	{"a condition is checked, and then written without the check", []string{"Conditional/of 16 with the same boundary one wins", "Conditional/no event ever lies between a boundary and what was appended under it"}, func(m *mutant) {
-		m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) driver.Result {
+		m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(any, []driver.Recorded) error) driver.Result {
 			if list, _, _ := m.full.Query(ctx, items, after, 1); len(items) > 0 && len(list) > 0 {
 				return driver.Result{Err: &driver.ConflictError{Actual: list[0].Position}}
 			}
 			m.dawdle()
-			return m.full.AppendIf(ctx, nil, after, events, nil)
+			return m.full.AppendIf(ctx, nil, after, events, fn)
 		}
 	}},
 	{"a condition includes the event at after", []string{"Conditional/a condition refuses by one tag", model}, func(m *mutant) {
-		m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) driver.Result {
-			return m.full.AppendIf(ctx, items, max(after, 1)-1, events, nil)
+		m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(any, []driver.Recorded) error) driver.Result {
+			return m.full.AppendIf(ctx, items, max(after, 1)-1, events, fn)
 		}
 	}},
 	{"a condition is on the first item only", []string{"Conditional/a condition refuses by one item or another", model}, func(m *mutant) {
-		m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) driver.Result {
-			return m.full.AppendIf(ctx, items[:min(1, len(items))], after, events, nil)
+		m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(any, []driver.Recorded) error) driver.Result {
+			return m.full.AppendIf(ctx, items[:min(1, len(items))], after, events, fn)
 		}
 	}},
 	{"one of the tags is enough", []string{"Conditional/a query selects by all of two tags", model}, func(m *mutant) {
@@ -1020,14 +1068,235 @@ var mutants = []struct {
 		}
 	}},
 	{"half of the events are written though one is refused", []string{"Conditional/it is all or none"}, func(m *mutant) {
-		m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) (r driver.Result) {
+		m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(any, []driver.Recorded) error) (r driver.Result) {
 			for i := range events {
-				if r = m.full.AppendIf(ctx, items, after, events[i:i+1], nil); r.Err != nil {
+				if r = m.full.AppendIf(ctx, items, after, events[i:i+1], fn); r.Err != nil {
 					return r
 				}
 				items = nil
 			}
 			return r
+		}
+	}},
+	{"what fn refuses under a condition is written", []string{"Conditional/nothing is written if fn fails, and its error is returned", model}, func(m *mutant) {
+		m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(any, []driver.Recorded) error) driver.Result {
+			var refused error
+			r := m.full.AppendIf(ctx, items, after, events, late(fn, &refused))
+			if refused != nil {
+				return driver.Result{Err: refused}
+			}
+			return r
+		}
+	}},
+	{"fn is asked before the condition", []string{"Conditional/fn is not called where the condition does not hold", model}, func(m *mutant) {
+		m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(any, []driver.Recorded) error) driver.Result {
+			if fn == nil {
+				return m.full.AppendIf(ctx, items, after, events, nil)
+			}
+			var seen []driver.Recorded
+			m.full.AppendIf(ctx, nil, 0, events, func(_ any, list []driver.Recorded) error { seen = list; return errEnough })
+			if seen != nil {
+				if err := fn(nil, seen); err != nil {
+					return driver.Result{Err: err}
+				}
+			}
+			return m.full.AppendIf(ctx, items, after, events, nil)
+		}
+	}},
+	{"fn is called for each event of a conditional append", []string{"Conditional/fn has all events as they are recorded, once", model}, func(m *mutant) {
+		m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(any, []driver.Recorded) error) driver.Result {
+			return m.full.AppendIf(ctx, items, after, events, singly(fn))
+		}
+	}},
+	{"fn is never called for a conditional append", []string{"Conditional/fn has all events as they are recorded, once", "Conditional/nothing is written if fn fails, and its error is returned", model}, func(m *mutant) {
+		m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, _ func(any, []driver.Recorded) error) driver.Result {
+			return m.full.AppendIf(ctx, items, after, events, nil)
+		}
+	}},
+
+	// Several streams
+	{"streams are appended to one after the other", []string{"Atomic/nothing is written where one stream is at 3 and expected at 2", "Atomic/nothing is written where one stream was purged", "Atomic/a reader of the log never sees a part", model}, func(m *mutant) {
+		m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+			return m.oneByOne(ctx, as)
+		}
+	}},
+	{"all streams are checked, and then appended to one after the other", []string{"Atomic/a reader of the log never sees a part", "Atomic/a reader who has seen an event of one stream sees those of the others"}, func(m *mutant) {
+		m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+			if _, err := m.full.AppendAtomic(ctx, as, func(any, []driver.Recorded) error { return errEnough }); !errors.Is(err, errEnough) {
+				return nil, err
+			}
+			return m.oneByOne(ctx, as)
+		}
+	}},
+	{"all streams are checked, and then written without the check", []string{"Atomic/of 16 over streams that overlap, named in any order, one wins", "Atomic/it and appends to its streams exclude each other"}, func(m *mutant) {
+		m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+			if _, err := m.full.AppendAtomic(ctx, as, func(any, []driver.Recorded) error { return errEnough }); !errors.Is(err, errEnough) {
+				return nil, err
+			}
+			m.dawdle()
+			return m.full.AppendAtomic(ctx, anyway(as), fn)
+		}
+	}},
+	{"streams are locked in the order in which they are named", []string{"Atomic/with Any all succeed, in whatever order they name their streams", "Atomic/of 16 over streams that overlap, named in any order, one wins"}, func(m *mutant) {
+		var mu sync.Mutex
+		held := map[string]*sync.Mutex{}
+		m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+			for _, a := range as {
+				mu.Lock()
+				lock := held[a.Stream]
+				if lock == nil {
+					lock = &sync.Mutex{}
+					held[a.Stream] = lock
+				}
+				mu.Unlock()
+				for deadline := time.Now().Add(20 * time.Millisecond); !lock.TryLock(); time.Sleep(100 * time.Microsecond) {
+					if time.Now().After(deadline) {
+						return nil, errors.New("deadlock")
+					}
+				}
+				defer lock.Unlock()
+				m.dawdle()
+			}
+			return m.full.AppendAtomic(ctx, as, fn)
+		}
+	}},
+	{"the last of several conflicts is told", []string{"Atomic/of several that cannot be made the first is told", model}, func(m *mutant) {
+		m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+			for i := len(as) - 1; i >= 0; i-- {
+				if _, err := m.full.AppendAtomic(ctx, as[i:i+1], func(any, []driver.Recorded) error { return errEnough }); !errors.Is(err, errEnough) {
+					return nil, err
+				}
+			}
+			return m.full.AppendAtomic(ctx, as, fn)
+		}
+	}},
+	{"a conflict does not name its stream", []string{"Atomic/nothing is written where one stream does not exist and is expected to", "Atomic/a single stream is an append", model}, func(m *mutant) {
+		m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+			list, err := m.full.AppendAtomic(ctx, as, fn)
+			if conflict := (*driver.ConflictError)(nil); errors.As(err, &conflict) {
+				err = &driver.ConflictError{Actual: conflict.Actual}
+			}
+			return list, err
+		}
+	}},
+	{"streams are sorted", []string{"Atomic/every stream has its events, as its result says", model}, func(m *mutant) {
+		m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+			as = slices.Clone(as)
+			slices.SortFunc(as, func(a, b driver.Append) int { return cmp.Compare(a.Stream, b.Stream) })
+			return m.full.AppendAtomic(ctx, as, fn)
+		}
+	}},
+	{"positions between two streams are left out", []string{"Atomic/positions are dense where they are so of appends"}, func(m *mutant) {
+		m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+			if len(as) < 2 {
+				return m.full.AppendAtomic(ctx, as, fn)
+			}
+			gap := driver.Append{Stream: "$gap", Events: []driver.Event{{ID: [16]byte{1}}}}
+			list, err := m.full.AppendAtomic(ctx, slices.Insert(slices.Clone(as), 1, gap), fn)
+			if err == nil {
+				list = slices.Delete(list, 1, 2)
+			}
+			return list, err
+		}
+	}},
+	{"an expectation of several is taken for Any", []string{"Atomic/nothing is written where one stream was deleted and is expected at its version", "Atomic/of 16 over streams that overlap, named in any order, one wins", model}, func(m *mutant) {
+		m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+			return m.full.AppendAtomic(ctx, anyway(as), fn)
+		}
+	}},
+	{"limits are of each stream", []string{"Atomic/together they keep within the limits of one append"}, func(m *mutant) {
+		limits := driver.Limits{AppendEvents: 50, EventBytes: 1 << 10, AppendBytes: 1 << 20, NameBytes: 200}
+		m.onLimits = func() driver.Limits { return limits }
+		m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+			for _, a := range as {
+				if len(a.Events) > limits.AppendEvents {
+					return nil, driver.ErrTooLarge
+				}
+			}
+			return m.full.AppendAtomic(ctx, as, fn)
+		}
+	}},
+	{"the size of an event of several streams is not looked at", []string{"Atomic/an event over the limit is too large and nothing is written"}, func(m *mutant) {
+		m.onLimits = func() driver.Limits { return driver.Limits{EventBytes: 1 << 10} }
+	}},
+	{"results of several streams have no version", []string{"Atomic/every stream has its events, as its result says", model}, func(m *mutant) {
+		m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+			list, err := m.full.AppendAtomic(ctx, as, fn)
+			for i := range list {
+				list[i].Version = list[0].Version
+			}
+			return list, err
+		}
+	}},
+	{"what several streams tag is no boundary", []string{"Atomic/what it tags moves a boundary", model}, func(m *mutant) {
+		m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+			as = slices.Clone(as)
+			for i := range as {
+				as[i].Events = slices.Clone(as[i].Events)
+				for k := range as[i].Events {
+					as[i].Events[k].Tags = nil
+				}
+			}
+			return m.full.AppendAtomic(ctx, as, fn)
+		}
+	}},
+	{"what fn refuses of several streams is written", []string{"Atomic/nothing is written if fn fails, and its error is returned", model}, func(m *mutant) {
+		m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+			var refused error
+			list, err := m.full.AppendAtomic(ctx, as, late(fn, &refused))
+			return list, cmp.Or(refused, err)
+		}
+	}},
+	{"fn is called for each event of several streams", []string{"Atomic/fn has all events as they are recorded, once", model}, func(m *mutant) {
+		m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+			return m.full.AppendAtomic(ctx, as, singly(fn))
+		}
+	}},
+	{"fn is asked before the streams are looked at", []string{"Atomic/fn is not called where one stream is not as expected", model}, func(m *mutant) {
+		m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+			if fn == nil {
+				return m.full.AppendAtomic(ctx, as, nil)
+			}
+			var seen []driver.Recorded
+			m.full.AppendAtomic(ctx, anyway(as), func(_ any, list []driver.Recorded) error { seen = list; return errEnough })
+			if seen != nil {
+				if err := fn(nil, seen); err != nil {
+					return nil, err
+				}
+			}
+			return m.full.AppendAtomic(ctx, as, nil)
+		}
+	}},
+	{"a closed store still appends to several streams", []string{"Close/every call of a closed store says so"}, func(m *mutant) {
+		m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+			list, err := m.full.AppendAtomic(ctx, as, fn)
+			if errors.Is(err, driver.ErrClosed) {
+				return make([]driver.Result, len(as)), nil
+			}
+			return list, err
+		}
+	}},
+	{"the slices of an append to several streams are kept", []string{"Atomic/what is passed in is not kept"}, func(m *mutant) {
+		var mu sync.Mutex
+		kept := map[[16]byte]driver.Event{}
+		m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, e := range as[0].Events {
+				kept[e.ID] = e
+			}
+			return m.full.AppendAtomic(ctx, as, fn)
+		}
+		m.onReadStream = func(ctx context.Context, stream string, from uint64, dir driver.Direction, limit int) ([]driver.Recorded, error) {
+			list, err := m.full.ReadStream(ctx, stream, from, dir, limit)
+			mu.Lock()
+			defer mu.Unlock()
+			for i := range list {
+				if e, ok := kept[list[i].ID]; ok {
+					list[i].Event = e
+				}
+			}
+			return list, err
 		}
 	}},
 	{"every handle is there", []string{"View/a handle that the engine does not have is refused"}, func(m *mutant) {
@@ -1041,7 +1310,7 @@ var reopened = []struct {
 	caught []string
 	reopen func(full) full
 }{
-	{"everything is lost", []string{"Durable/events outlive the process", "Durable/expectations are checked against what is there", "Durable/fences outlive the process", "Durable/tags outlive the process", "Durable/snapshots outlive the process", "Durable/checkpoints outlive the process", "Durable/removals outlive the process", "Durable/lists of streams outlive the process", "Durable/batches outlive the process", "Durable/positions by time outlive the process"},
+	{"everything is lost", []string{"Durable/events outlive the process", "Durable/expectations are checked against what is there", "Durable/fences outlive the process", "Durable/tags outlive the process", "Durable/snapshots outlive the process", "Durable/checkpoints outlive the process", "Durable/removals outlive the process", "Durable/lists of streams outlive the process", "Durable/batches outlive the process", "Durable/positions by time outlive the process", "Durable/appends to several streams outlive the process"},
 		func(full) full { return memstore.NewDriver().(full) }},
 	{"the last event is lost", []string{"Durable/events outlive the process", "Durable/batches outlive the process", model}, func(d full) full {
 		list, _, _ := d.ReadAll(context.Background(), driver.Filter{}, 0, driver.Backward, 1)
@@ -1146,7 +1415,7 @@ func child(t *testing.T, name string, subtests []string) (output string, err err
 	require.NoError(t, err)
 	cmd := exec.CommandContext(t.Context(), exe, "-test.timeout=60s", "-test.v",
 		"-test.run", fmt.Sprintf("^TestMutant$/^(%s)$/^(%s)$", strings.Join(features, "|"), strings.Join(tests, "|")),
-		"-rapid.seed=1", "-rapid.nofailfile", "-rapid.shrinktime=1ms")
+		"-rapid.seed=1", "-rapid.checks=400", "-rapid.nofailfile", "-rapid.shrinktime=1ms")
 	cmd.Env = append(os.Environ(), env+"="+name, "TMPDIR="+t.TempDir())
 	out, err := cmd.CombinedOutput()
 	return string(out), err

@@ -248,6 +248,34 @@ func testPeers(g *group) {
 		})
 	})
 
+	test("an append to several streams is the other's to build on", func(p *pair) {
+		can[driver.Atomic](p.fixture)
+		p.sides(func(side string, a, b driver.Store) {
+			x, y := "x-"+side, "y-"+side
+			for i := range 10 {
+				d, other := a, b
+				if i%2 == 1 {
+					d, other = b, a
+				}
+				expected := int64(2 * i)
+				if i == 0 {
+					expected = driver.NoStream
+				}
+				_, err := d.(driver.Atomic).AppendAtomic(p.ctx, []driver.Append{to(x, expected, 1), to(y, expected, 1)}, nil)
+				require.NoError(p, err)
+				for _, name := range []string{x, y} {
+					info, err := other.Stream(p.ctx, name)
+					require.NoError(p, err)
+					require.Equal(p, uint64(2*i+1), info.Version)
+				}
+				_, err = other.(driver.Atomic).AppendAtomic(p.ctx, []driver.Append{to(y, driver.Any, 1), to(x, expected, 1)}, nil)
+				p.conflictIn(err, x, uint64(2*i+1))
+				require.NoError(p, other.Append(p.ctx, to(x, int64(2*i+1), 1)).Err)
+				require.NoError(p, other.Append(p.ctx, to(y, int64(2*i+1), 1)).Err)
+			}
+		})
+	})
+
 	test("closing one leaves the other", func(p *pair) {
 		p.fill("s-1", 3)
 		require.NoError(p, p.a.Close())

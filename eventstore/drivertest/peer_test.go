@@ -69,6 +69,24 @@ var shared = []struct {
 			return r
 		}
 	}},
+	{"a process checks several streams by what it remembers of them", []string{"Peers/an append to several streams is the other's to build on", "Peers/Atomic"}, func(m *mutant) {
+		var mu sync.Mutex
+		known := map[string]uint64{}
+		m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, a := range as {
+				if at := known[a.Stream]; at > 0 && a.Expected > 0 && uint64(a.Expected) != at {
+					return nil, &driver.ConflictError{Stream: a.Stream, Actual: at}
+				}
+			}
+			list, err := m.full.AppendAtomic(ctx, as, fn)
+			for i := range list {
+				known[as[i].Stream] = list[i].Version
+			}
+			return list, err
+		}
+	}},
 	{"a process that hears nothing gives up", []string{"Peers/Wait ends with the other's append"}, func(m *mutant) {
 		m.onWait = func(ctx context.Context, after uint64) error {
 			ctx, cancel := context.WithTimeout(ctx, time.Nanosecond)
@@ -143,13 +161,13 @@ var shared = []struct {
 	{"a condition is on what the process appended itself", []string{"Peers/a boundary that one has moved stops the other", "Peers/Conditional"}, func(m *mutant) {
 		var mu sync.Mutex
 		var last uint64
-		m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent) driver.Result {
+		m.onAppendIf = func(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(any, []driver.Recorded) error) driver.Result {
 			mu.Lock()
 			defer mu.Unlock()
 			if last <= after {
 				items = nil
 			}
-			r := m.full.AppendIf(ctx, items, after, events, nil)
+			r := m.full.AppendIf(ctx, items, after, events, fn)
 			last = max(last, r.Last)
 			return r
 		}

@@ -73,6 +73,10 @@ func (t *turns) AppendWith(ctx context.Context, as []driver.Append, fn func(tx a
 	return turn[driver.Inliner](t).AppendWith(ctx, as, fn)
 }
 
+func (t *turns) AppendAtomic(ctx context.Context, as []driver.Append, fn func(tx any, events []driver.Recorded) error) ([]driver.Result, error) {
+	return turn[driver.Atomic](t).AppendAtomic(ctx, as, fn)
+}
+
 func (t *turns) Streams(ctx context.Context, category, after string, limit int) ([]driver.StreamInfo, error) {
 	return turn[driver.Lister](t).Streams(ctx, category, after, limit)
 }

@@ -11,11 +11,13 @@ import (
 	"github.com/levada-go/levada/eventstore/driver"
 )
 
-// An engine is a driver with every optional capability.
-type engine interface {
+// An Engine is a driver with every optional interface of package driver, as memstore's
+// is. Tests embed one to change some of its methods.
+type Engine interface {
 	driver.Store
 	driver.Batcher
 	driver.Inliner
+	driver.Atomic
 	driver.Lister
 	driver.Deleter
 	driver.Dater
@@ -23,12 +25,40 @@ type engine interface {
 	driver.Checkpointer
 	driver.Leaser
 	driver.Conditional
+	driver.Viewer
 }
 
-// engineOf returns d as an engine. What d cannot do, the engine cannot either,
+// Capabilities names the optional interfaces that d has, in the order of [Engine]
+// and with a space between them, but for Viewer.
+func Capabilities(d driver.Store) string {
+	var list []string
+	add := func(name string, ok bool) {
+		if ok {
+			list = append(list, name)
+		}
+	}
+	add("Batcher", is[driver.Batcher](d))
+	add("Inliner", is[driver.Inliner](d))
+	add("Atomic", is[driver.Atomic](d))
+	add("Lister", is[driver.Lister](d))
+	add("Deleter", is[driver.Deleter](d))
+	add("Dater", is[driver.Dater](d))
+	add("Snapshotter", is[driver.Snapshotter](d))
+	add("Checkpointer", is[driver.Checkpointer](d))
+	add("Leaser", is[driver.Leaser](d))
+	add("Conditional", is[driver.Conditional](d))
+	return strings.Join(list, " ")
+}
+
+func is[T any](d driver.Store) bool {
+	_, ok := d.(T)
+	return ok
+}
+
+// engineOf returns d as an Engine. What d cannot do, the engine cannot either,
 // though it has the methods: like hides them.
-func engineOf(d driver.Store) engine {
-	if e, ok := d.(engine); ok {
+func engineOf(d driver.Store) Engine {
+	if e, ok := d.(Engine); ok {
 		return e
 	}
 	return partial{d}
@@ -37,16 +67,40 @@ func engineOf(d driver.Store) engine {
 // like returns e with the capabilities of d alone, since a store finds them by
 // type assertion. There is a type for each set of capabilities that engines
 // have.
-func like(t testing.TB, e engine, d driver.Store) driver.Store {
+func like(t testing.TB, e Engine, d driver.Store) driver.Store {
 	t.Helper()
 	type plain struct {
 		driver.Store
 		driver.Viewer
 	}
 	base := plain{e, viewer{e}}
-	switch set := capabilities(d); set {
-	case "Batcher Inliner Lister Deleter Dater Snapshotter Checkpointer Leaser Conditional":
+	switch set := Capabilities(d); set {
+	case "Batcher Inliner Atomic Lister Deleter Dater Snapshotter Checkpointer Leaser Conditional":
 		return e
+	case "Batcher Inliner Lister Deleter Dater Snapshotter Checkpointer Leaser Conditional":
+		return struct {
+			plain
+			driver.Batcher
+			driver.Inliner
+			driver.Lister
+			driver.Deleter
+			driver.Dater
+			driver.Snapshotter
+			driver.Checkpointer
+			driver.Leaser
+			driver.Conditional
+		}{base, e, e, e, e, e, e, e, e, e}
+	case "Atomic Lister Deleter Dater Snapshotter Checkpointer Leaser":
+		return struct {
+			plain
+			driver.Atomic
+			driver.Lister
+			driver.Deleter
+			driver.Dater
+			driver.Snapshotter
+			driver.Checkpointer
+			driver.Leaser
+		}{base, e, e, e, e, e, e, e}
 	case "Batcher Lister Deleter Dater Snapshotter Checkpointer Leaser Conditional":
 		return struct {
 			plain
@@ -126,31 +180,6 @@ func like(t testing.TB, e engine, d driver.Store) driver.Store {
 	}
 }
 
-// capabilities names the optional interfaces of d.
-func capabilities(d driver.Store) string {
-	var list []string
-	add := func(name string, ok bool) {
-		if ok {
-			list = append(list, name)
-		}
-	}
-	add("Batcher", is[driver.Batcher](d))
-	add("Inliner", is[driver.Inliner](d))
-	add("Lister", is[driver.Lister](d))
-	add("Deleter", is[driver.Deleter](d))
-	add("Dater", is[driver.Dater](d))
-	add("Snapshotter", is[driver.Snapshotter](d))
-	add("Checkpointer", is[driver.Checkpointer](d))
-	add("Leaser", is[driver.Leaser](d))
-	add("Conditional", is[driver.Conditional](d))
-	return strings.Join(list, " ")
-}
-
-func is[T any](d driver.Store) bool {
-	_, ok := d.(T)
-	return ok
-}
-
 // A viewer gives the engine's own handles, if the engine does.
 type viewer struct{ d driver.Store }
 
@@ -188,6 +217,14 @@ func (p partial) AppendWith(ctx context.Context, as []driver.Append, fn func(tx 
 		return failed(len(as), err)
 	}
 	return d.AppendWith(ctx, as, fn)
+}
+
+func (p partial) AppendAtomic(ctx context.Context, as []driver.Append, fn func(tx any, events []driver.Recorded) error) ([]driver.Result, error) {
+	d, err := have[driver.Atomic](p.Store)
+	if err != nil {
+		return nil, err
+	}
+	return d.AppendAtomic(ctx, as, fn)
 }
 
 // failed returns n results with an error.

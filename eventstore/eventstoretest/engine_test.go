@@ -12,36 +12,23 @@ import (
 	"github.com/levada-go/levada/eventstore/memstore"
 )
 
-// whole is a driver that can do everything.
-type whole interface {
-	driver.Store
-	driver.Batcher
-	driver.Inliner
-	driver.Lister
-	driver.Deleter
-	driver.Dater
-	driver.Snapshotter
-	driver.Checkpointer
-	driver.Leaser
-	driver.Conditional
-}
-
 // kinds of drivers, by what they can do.
 func kinds() map[string]func() driver.Store {
-	full := func() whole { return memstore.NewDriver().(whole) }
+	full := func() eventstoretest.Engine { return memstore.NewDriver().(eventstoretest.Engine) }
 	return map[string]func() driver.Store{
 		"everything": func() driver.Store { return full() },
 		"no transactions": func() driver.Store {
 			d := full()
 			return struct {
 				driver.Store
+				driver.Atomic
 				driver.Lister
 				driver.Deleter
 				driver.Dater
 				driver.Snapshotter
 				driver.Checkpointer
 				driver.Leaser
-			}{d, d, d, d, d, d, d}
+			}{d, d, d, d, d, d, d, d}
 		},
 		"little": func() driver.Store {
 			d := full()
@@ -56,21 +43,6 @@ func kinds() map[string]func() driver.Store {
 	}
 }
 
-// can lists which optional interfaces a driver has.
-func can(d driver.Store) map[string]bool {
-	set := map[string]bool{}
-	_, set["Batcher"] = d.(driver.Batcher)
-	_, set["Inliner"] = d.(driver.Inliner)
-	_, set["Lister"] = d.(driver.Lister)
-	_, set["Deleter"] = d.(driver.Deleter)
-	_, set["Dater"] = d.(driver.Dater)
-	_, set["Snapshotter"] = d.(driver.Snapshotter)
-	_, set["Checkpointer"] = d.(driver.Checkpointer)
-	_, set["Leaser"] = d.(driver.Leaser)
-	_, set["Conditional"] = d.(driver.Conditional)
-	return set
-}
-
 func TestADriverKeepsItsCapabilities(t *testing.T) {
 	t.Parallel()
 	for name, make := range kinds() {
@@ -78,11 +50,11 @@ func TestADriverKeepsItsCapabilities(t *testing.T) {
 			t.Parallel()
 			d := make()
 			shared := eventstoretest.Share(t, d)
-			require.Equal(t, can(d), can(shared))
-			require.Equal(t, can(d), can(eventstoretest.Share(t, shared)))
+			require.Equal(t, eventstoretest.Capabilities(d), eventstoretest.Capabilities(shared))
+			require.Equal(t, eventstoretest.Capabilities(d), eventstoretest.Capabilities(eventstoretest.Share(t, shared)))
 			f, _ := eventstoretest.Faulty(t, shared)
-			require.Equal(t, can(d), can(f))
-			require.Equal(t, can(d), can(eventstoretest.Share(t, f)))
+			require.Equal(t, eventstoretest.Capabilities(d), eventstoretest.Capabilities(f))
+			require.Equal(t, eventstoretest.Capabilities(d), eventstoretest.Capabilities(eventstoretest.Share(t, f)))
 			if name != "everything" && name != "little" {
 				return // nothing is in these that is not in one of those
 			}
@@ -99,7 +71,7 @@ func TestADriverKeepsItsCapabilities(t *testing.T) {
 
 func TestAKindThatNobodyKnowsIsRefused(t *testing.T) {
 	t.Parallel()
-	d := memstore.NewDriver().(whole)
+	d := memstore.NewDriver().(eventstoretest.Engine)
 	require.Contains(t, failure(t, func(t testing.TB) {
 		eventstoretest.Faulty(t, struct {
 			driver.Store

@@ -14,7 +14,7 @@ type Op string
 
 // The operations that can go wrong.
 const (
-	OpAppend         Op = "append" // in any way; each append of a batch by itself
+	OpAppend         Op = "append" // in any way; each append of a batch by itself, one to several streams as one
 	OpReadStream     Op = "read stream"
 	OpReadAll        Op = "read all"
 	OpQuery          Op = "query"
@@ -175,22 +175,22 @@ func (f *Faults) append(ctx context.Context, fn func() driver.Result) (r driver.
 
 // faulty is an engine with faults. What is not here does not fail: closing, limits, lists and deletions.
 type faulty struct {
-	engine
+	Engine
 	f *Faults
 }
 
 func (d *faulty) Append(ctx context.Context, a driver.Append) driver.Result {
-	return d.f.append(ctx, func() driver.Result { return d.engine.Append(ctx, a) })
+	return d.f.append(ctx, func() driver.Result { return d.Engine.Append(ctx, a) })
 }
 
 // AppendBatch keeps what the engine does with a batch: those that do not fail before are committed together.
 func (d *faulty) AppendBatch(ctx context.Context, as []driver.Append) []driver.Result {
-	return d.batch(ctx, as, d.engine.AppendBatch)
+	return d.batch(ctx, as, d.Engine.AppendBatch)
 }
 
 // AppendWith is AppendBatch with more in each transaction.
 func (d *faulty) AppendWith(ctx context.Context, as []driver.Append, fn func(tx any, events []driver.Recorded) error) []driver.Result {
-	return d.batch(ctx, as, func(ctx context.Context, as []driver.Append) []driver.Result { return d.engine.AppendWith(ctx, as, fn) })
+	return d.batch(ctx, as, func(ctx context.Context, as []driver.Append) []driver.Result { return d.Engine.AppendWith(ctx, as, fn) })
 }
 
 func (d *faulty) batch(ctx context.Context, as []driver.Append, commit func(context.Context, []driver.Append) []driver.Result) []driver.Result {
@@ -220,13 +220,25 @@ func (d *faulty) batch(ctx context.Context, as []driver.Append, commit func(cont
 	return results
 }
 
+// AppendAtomic is one append, to however many streams.
+func (d *faulty) AppendAtomic(ctx context.Context, as []driver.Append, fn func(tx any, events []driver.Recorded) error) (list []driver.Result, err error) {
+	err = d.f.do(ctx, OpAppend, func() error {
+		list, err = d.Engine.AppendAtomic(ctx, as, fn)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
 func (d *faulty) AppendIf(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(tx any, events []driver.Recorded) error) driver.Result {
-	return d.f.append(ctx, func() driver.Result { return d.engine.AppendIf(ctx, items, after, events, fn) })
+	return d.f.append(ctx, func() driver.Result { return d.Engine.AppendIf(ctx, items, after, events, fn) })
 }
 
 func (d *faulty) ReadStream(ctx context.Context, stream string, from uint64, dir driver.Direction, limit int) (events []driver.Recorded, err error) {
 	err = d.f.do(ctx, OpReadStream, func() error {
-		events, err = d.engine.ReadStream(ctx, stream, from, dir, limit)
+		events, err = d.Engine.ReadStream(ctx, stream, from, dir, limit)
 		return err
 	})
 	return events, err
@@ -234,7 +246,7 @@ func (d *faulty) ReadStream(ctx context.Context, stream string, from uint64, dir
 
 func (d *faulty) ReadAll(ctx context.Context, f driver.Filter, from uint64, dir driver.Direction, limit int) (events []driver.Recorded, scanned uint64, err error) {
 	err = d.f.do(ctx, OpReadAll, func() error {
-		events, scanned, err = d.engine.ReadAll(ctx, f, from, dir, limit)
+		events, scanned, err = d.Engine.ReadAll(ctx, f, from, dir, limit)
 		return err
 	})
 	d.f.mu.Lock()
@@ -251,7 +263,7 @@ func (d *faulty) ReadAll(ctx context.Context, f driver.Filter, from uint64, dir 
 // lastTo returns the last event that f selects at or below a position. It asks only for positions that the engine gave
 // out, since others may mean nothing to it.
 func (d *faulty) lastTo(ctx context.Context, f driver.Filter, position uint64) []driver.Recorded {
-	below, _, err := d.engine.ReadAll(ctx, f, position, driver.Backward, 1)
+	below, _, err := d.Engine.ReadAll(ctx, f, position, driver.Backward, 1)
 	if err != nil {
 		return nil
 	}
@@ -259,7 +271,7 @@ func (d *faulty) lastTo(ctx context.Context, f driver.Filter, position uint64) [
 	if len(below) > 0 {
 		from = below[0].Position
 	}
-	at, _, err := d.engine.ReadAll(ctx, f, from, driver.Forward, 1)
+	at, _, err := d.Engine.ReadAll(ctx, f, from, driver.Forward, 1)
 	if err == nil && len(at) > 0 && at[0].Position <= position {
 		return at[:1:1]
 	}
@@ -268,7 +280,7 @@ func (d *faulty) lastTo(ctx context.Context, f driver.Filter, position uint64) [
 
 func (d *faulty) Query(ctx context.Context, items []driver.QueryItem, after uint64, limit int) (events []driver.Recorded, scanned uint64, err error) {
 	err = d.f.do(ctx, OpQuery, func() error {
-		events, scanned, err = d.engine.Query(ctx, items, after, limit)
+		events, scanned, err = d.Engine.Query(ctx, items, after, limit)
 		return err
 	})
 	return events, scanned, err
@@ -282,12 +294,12 @@ func (d *faulty) Wait(ctx context.Context, after uint64) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	return d.engine.Wait(ctx, after)
+	return d.Engine.Wait(ctx, after)
 }
 
 func (d *faulty) Head(ctx context.Context) (head uint64, err error) {
 	err = d.f.do(ctx, OpHead, func() error {
-		head, err = d.engine.Head(ctx)
+		head, err = d.Engine.Head(ctx)
 		return err
 	})
 	return head, err
@@ -295,19 +307,19 @@ func (d *faulty) Head(ctx context.Context) (head uint64, err error) {
 
 func (d *faulty) Stream(ctx context.Context, stream string) (info driver.StreamInfo, err error) {
 	err = d.f.do(ctx, OpStream, func() error {
-		info, err = d.engine.Stream(ctx, stream)
+		info, err = d.Engine.Stream(ctx, stream)
 		return err
 	})
 	return info, err
 }
 
 func (d *faulty) SaveSnapshot(ctx context.Context, stream string, s driver.Snapshot) error {
-	return d.f.do(ctx, OpSaveSnapshot, func() error { return d.engine.SaveSnapshot(ctx, stream, s) })
+	return d.f.do(ctx, OpSaveSnapshot, func() error { return d.Engine.SaveSnapshot(ctx, stream, s) })
 }
 
 func (d *faulty) LoadSnapshot(ctx context.Context, stream string) (s driver.Snapshot, ok bool, err error) {
 	err = d.f.do(ctx, OpLoadSnapshot, func() error {
-		s, ok, err = d.engine.LoadSnapshot(ctx, stream)
+		s, ok, err = d.Engine.LoadSnapshot(ctx, stream)
 		return err
 	})
 	return s, ok, err
@@ -315,7 +327,7 @@ func (d *faulty) LoadSnapshot(ctx context.Context, stream string) (s driver.Snap
 
 func (d *faulty) LoadCheckpoint(ctx context.Context, name string) (c driver.Checkpoint, ok bool, err error) {
 	err = d.f.do(ctx, OpLoadCheckpoint, func() error {
-		c, ok, err = d.engine.LoadCheckpoint(ctx, name)
+		c, ok, err = d.Engine.LoadCheckpoint(ctx, name)
 		return err
 	})
 	return c, ok, err
@@ -323,23 +335,23 @@ func (d *faulty) LoadCheckpoint(ctx context.Context, name string) (c driver.Chec
 
 func (d *faulty) Checkpoints(ctx context.Context, prefix string) (list map[string]driver.Checkpoint, err error) {
 	err = d.f.do(ctx, OpLoadCheckpoint, func() error {
-		list, err = d.engine.Checkpoints(ctx, prefix)
+		list, err = d.Engine.Checkpoints(ctx, prefix)
 		return err
 	})
 	return list, err
 }
 
 func (d *faulty) SaveCheckpoint(ctx context.Context, name string, from *driver.Checkpoint, to driver.Checkpoint) error {
-	return d.f.do(ctx, OpSaveCheckpoint, func() error { return d.engine.SaveCheckpoint(ctx, name, from, to) })
+	return d.f.do(ctx, OpSaveCheckpoint, func() error { return d.Engine.SaveCheckpoint(ctx, name, from, to) })
 }
 
 func (d *faulty) DeleteCheckpoint(ctx context.Context, name string) error {
-	return d.f.do(ctx, OpSaveCheckpoint, func() error { return d.engine.DeleteCheckpoint(ctx, name) })
+	return d.f.do(ctx, OpSaveCheckpoint, func() error { return d.Engine.DeleteCheckpoint(ctx, name) })
 }
 
 func (d *faulty) Acquire(ctx context.Context, name, owner string, ttl time.Duration) (fence uint64, ok bool, err error) {
 	err = d.f.do(ctx, OpAcquire, func() error {
-		fence, ok, err = d.engine.Acquire(ctx, name, owner, ttl)
+		fence, ok, err = d.Engine.Acquire(ctx, name, owner, ttl)
 		return err
 	})
 	if err != nil {
@@ -349,16 +361,16 @@ func (d *faulty) Acquire(ctx context.Context, name, owner string, ttl time.Durat
 }
 
 func (d *faulty) Release(ctx context.Context, name, owner string, fence uint64) error {
-	return d.f.do(ctx, OpRelease, func() error { return d.engine.Release(ctx, name, owner, fence) })
+	return d.f.do(ctx, OpRelease, func() error { return d.Engine.Release(ctx, name, owner, fence) })
 }
 
 func (d *faulty) Leases(ctx context.Context, prefix string) (list []driver.Lease, err error) {
 	err = d.f.do(ctx, OpLeases, func() error {
-		list, err = d.engine.Leases(ctx, prefix)
+		list, err = d.Engine.Leases(ctx, prefix)
 		return err
 	})
 	return list, err
 }
 
 // As gives what the engine does.
-func (d *faulty) As(target any) bool { return viewer{d.engine}.As(target) }
+func (d *faulty) As(target any) bool { return viewer{d.Engine}.As(target) }

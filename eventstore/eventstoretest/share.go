@@ -32,7 +32,7 @@ func Share(t testing.TB, d driver.Store) driver.Store {
 
 // A handle is an engine that can be closed without closing it.
 type handle struct {
-	engine  engine
+	engine  Engine
 	mu      sync.RWMutex // read-locked by calls under way
 	once    sync.Once
 	closing chan struct{}
@@ -93,6 +93,10 @@ func (h *handle) AppendBatch(ctx context.Context, as []driver.Append) []driver.R
 
 func (h *handle) AppendWith(ctx context.Context, as []driver.Append, fn func(tx any, events []driver.Recorded) error) []driver.Result {
 	return h.all(len(as), func() []driver.Result { return h.engine.AppendWith(ctx, as, fn) })
+}
+
+func (h *handle) AppendAtomic(ctx context.Context, as []driver.Append, fn func(tx any, events []driver.Recorded) error) ([]driver.Result, error) {
+	return ask(h, func() ([]driver.Result, error) { return h.engine.AppendAtomic(ctx, as, fn) })
 }
 
 func (h *handle) AppendIf(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(tx any, events []driver.Recorded) error) driver.Result {

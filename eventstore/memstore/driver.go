@@ -2,6 +2,8 @@ package memstore
 
 import (
 	"context"
+	"errors"
+	"iter"
 	"maps"
 	"math"
 	"slices"
@@ -27,7 +29,7 @@ func NewDriver() driver.Store {
 }
 
 // A store is the driver. Writers hold write for as long as they are at it, so
-// that a function called by AppendWith may read; mu is held only to look at or
+// that a func that takes part in an append may read; mu is held only to look at or
 // change what is below it. write is taken before mu.
 type store struct {
 	write sync.Mutex
@@ -159,48 +161,112 @@ func (d *store) AppendWith(ctx context.Context, as []driver.Append, fn func(tx a
 	results := make([]driver.Result, len(as))
 	d.write.Lock()
 	defer d.write.Unlock()
-	d.mu.RLock()
-	err := d.ready(ctx)
-	d.mu.RUnlock()
+	err := d.serves(ctx)
 	for i := range as {
-		if err != nil {
+		if results[i].Err = err; err != nil {
+			continue
+		}
+		a := &as[i]
+		check := func() error { return d.check(d.streams[a.Stream], a.Expected) }
+		if err := d.decide(check, each(as[i:i+1]), fn, func(now time.Time) { results[i] = d.append(a, now) }); err != nil {
 			results[i].Err = err
-		} else {
-			results[i] = d.appendWith(&as[i], fn)
 		}
 	}
 	return results
 }
 
-// appendWith is one append of AppendWith, with write held.
-func (d *store) appendWith(a *driver.Append, fn func(tx any, events []driver.Recorded) error) driver.Result {
+// AppendAtomic calls fn, unless it is nil, as AppendWith does.
+func (d *store) AppendAtomic(ctx context.Context, as []driver.Append, fn func(tx any, events []driver.Recorded) error) ([]driver.Result, error) {
+	d.write.Lock()
+	defer d.write.Unlock()
+	if err := d.serves(ctx); err != nil {
+		return nil, err
+	}
+	results := make([]driver.Result, len(as))
+	err := d.decide(func() error {
+		for i := range as {
+			if err := d.check(d.streams[as[i].Stream], as[i].Expected); err != nil {
+				if conflict, ok := errors.AsType[*driver.ConflictError](err); ok {
+					conflict.Stream = as[i].Stream
+				}
+				return err
+			}
+		}
+		return nil
+	}, each(as), fn, func(now time.Time) {
+		for i := range as {
+			results[i] = d.append(&as[i], now)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return results, nil
+}
+
+// serves returns why a call cannot be served, with write held alone.
+func (d *store) serves(ctx context.Context) error {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.ready(ctx)
+}
+
+// decide calls write, which appends events, with mu held for writing, unless check, which is
+// called with mu held for reading, or fn says no. fn may be nil; it is called with neither. The
+// caller holds write, so that nobody else can have written since check.
+func (d *store) decide(check func() error, events iter.Seq2[string, *driver.Event], fn func(tx any, events []driver.Recorded) error, write func(now time.Time)) error {
 	d.mu.RLock()
 	now := d.clock()
-	err := d.check(d.streams[a.Stream], a.Expected)
-	var version uint64
-	if s := d.streams[a.Stream]; s != nil {
-		version = s.version
+	err := check()
+	var recorded []driver.Recorded
+	if err == nil && fn != nil {
+		recorded = d.foresee(events, now)
 	}
-	last := d.log.last
 	d.mu.RUnlock()
+	if err == nil && fn != nil {
+		err = fn(nil, recorded)
+	}
 	if err != nil {
-		return driver.Result{Err: err}
-	}
-	events := make([]driver.Recorded, len(a.Events))
-	for i := range a.Events {
-		n := uint64(i) + 1
-		events[i] = driver.Recorded{Event: a.Events[i], Stream: a.Stream, Version: version + n, Position: last + n, Time: now}
-		own(&events[i].Event, slices.Clone(a.Events[i].Data))
-	}
-	if err := fn(nil, events); err != nil {
-		return driver.Result{Err: err}
+		return err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	// Nobody else can have written since.
-	r := d.append(a, now)
+	write(now)
 	d.wake()
-	return r
+	return nil
+}
+
+// each yields the events of as with their streams.
+func each(as []driver.Append) iter.Seq2[string, *driver.Event] {
+	return func(yield func(string, *driver.Event) bool) {
+		for i := range as {
+			for k := range as[i].Events {
+				if !yield(as[i].Stream, &as[i].Events[k]) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// foresee returns copies of events as they will be recorded if they are appended next.
+func (d *store) foresee(events iter.Seq2[string, *driver.Event], now time.Time) []driver.Recorded {
+	versions := map[string]uint64{}
+	position := d.log.last
+	var list []driver.Recorded
+	for stream, e := range events {
+		if _, ok := versions[stream]; !ok {
+			if s := d.streams[stream]; s != nil {
+				versions[stream] = s.version
+			}
+		}
+		versions[stream]++
+		position++
+		r := driver.Recorded{Event: *e, Stream: stream, Version: versions[stream], Position: position, Time: now}
+		own(&r.Event, slices.Clone(e.Data))
+		list = append(list, r)
+	}
+	return list
 }
 
 // clock returns when the next events are recorded: now, but never before those

@@ -2,42 +2,60 @@ package memstore
 
 import (
 	"context"
+	"time"
 
 	"github.com/levada-go/levada/eventstore/driver"
 )
 
 // AppendIf examines only events that bear one of the tags, or are of one of
 // the types, that the items name. Version in the result is that of the last
-// event's stream.
+// event's stream. It calls fn, unless it is nil, as AppendWith does.
 func (d *store) AppendIf(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(tx any, events []driver.Recorded) error) driver.Result {
-	if err := d.lock(ctx); err != nil {
+	d.write.Lock()
+	defer d.write.Unlock()
+	if err := d.serves(ctx); err != nil {
 		return driver.Result{Err: err}
 	}
-	defer d.unlock()
-	for i := range events {
-		if s := d.streams[events[i].Stream]; s != nil && s.purged {
-			return driver.Result{Err: driver.ErrStreamDeleted}
-		}
-	}
-	if len(items) > 0 {
-		w := d.query(items, after)
-		for p := w.step(); p != 0; p = w.step() {
-			if r := d.log.at(p); r != nil && matches(items, r) {
-				return driver.Result{Err: &driver.ConflictError{Actual: p}}
+	var result driver.Result
+	err := d.decide(func() error { return d.permits(items, after, events) }, func(yield func(string, *driver.Event) bool) {
+		for i := range events {
+			if !yield(events[i].Stream, &events[i].Event) {
+				return
 			}
 		}
+	}, fn, func(now time.Time) {
+		result.Time = now
+		for i := range events {
+			e := &events[i]
+			s := d.open(d.streams[e.Stream], e.Stream)
+			result.Last, _ = d.add(s, &e.Event, make([]byte, 0, len(e.Data)), now)
+			result.Positions = append(result.Positions, result.Last)
+			result.Version = s.version
+		}
+	})
+	if err != nil {
+		return driver.Result{Err: err}
 	}
-	now := d.clock()
-	result := driver.Result{Time: now}
-	for i := range events {
-		e := &events[i]
-		s := d.open(d.streams[e.Stream], e.Stream)
-		result.Last, _ = d.add(s, &e.Event, make([]byte, 0, len(e.Data)), now)
-		result.Positions = append(result.Positions, result.Last)
-		result.Version = s.version
-	}
-	d.wake()
 	return result
+}
+
+// permits returns why events cannot be appended under a condition.
+func (d *store) permits(items []driver.QueryItem, after uint64, events []driver.StreamEvent) error {
+	for i := range events {
+		if s := d.streams[events[i].Stream]; s != nil && s.purged {
+			return driver.ErrStreamDeleted
+		}
+	}
+	if len(items) == 0 {
+		return nil
+	}
+	w := d.query(items, after)
+	for p := w.step(); p != 0; p = w.step() {
+		if r := d.log.at(p); r != nil && matches(items, r) {
+			return &driver.ConflictError{Actual: p}
+		}
+	}
+	return nil
 }
 
 // Query examines the events that AppendIf would.

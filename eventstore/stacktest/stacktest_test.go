@@ -26,24 +26,9 @@ func TestEverythingOverAStoreInMemory(t *testing.T) {
 	stacktest.Run(t, stacktest.Options{Duration: duration, Open: func(t testing.TB) driver.Store { return eventstoretest.Share(t, d) }})
 }
 
-// whole is a driver that can do everything.
-type whole interface {
-	driver.Store
-	driver.Batcher
-	driver.Inliner
-	driver.Lister
-	driver.Deleter
-	driver.Dater
-	driver.Snapshotter
-	driver.Checkpointer
-	driver.Leaser
-	driver.Conditional
-	driver.Viewer
-}
-
 // A broken driver does some things otherwise.
 type broken struct {
-	whole
+	eventstoretest.Engine
 	onAppend         func(context.Context, driver.Append) driver.Result
 	onReadAll        func(context.Context, driver.Filter, uint64, driver.Direction, int) ([]driver.Recorded, uint64, error)
 	onSaveCheckpoint func(context.Context, string, *driver.Checkpoint, driver.Checkpoint) error
@@ -51,7 +36,7 @@ type broken struct {
 
 func (b *broken) Append(ctx context.Context, a driver.Append) driver.Result {
 	if b.onAppend == nil {
-		return b.whole.Append(ctx, a)
+		return b.Engine.Append(ctx, a)
 	}
 	return b.onAppend(ctx, a)
 }
@@ -66,14 +51,14 @@ func (b *broken) AppendBatch(ctx context.Context, as []driver.Append) []driver.R
 
 func (b *broken) ReadAll(ctx context.Context, f driver.Filter, from uint64, dir driver.Direction, limit int) ([]driver.Recorded, uint64, error) {
 	if b.onReadAll == nil {
-		return b.whole.ReadAll(ctx, f, from, dir, limit)
+		return b.Engine.ReadAll(ctx, f, from, dir, limit)
 	}
 	return b.onReadAll(ctx, f, from, dir, limit)
 }
 
 func (b *broken) SaveCheckpoint(ctx context.Context, name string, from *driver.Checkpoint, to driver.Checkpoint) error {
 	if b.onSaveCheckpoint == nil {
-		return b.whole.SaveCheckpoint(ctx, name, from, to)
+		return b.Engine.SaveCheckpoint(ctx, name, from, to)
 	}
 	return b.onSaveCheckpoint(ctx, name, from, to)
 }
@@ -94,7 +79,7 @@ func TestWhatADriverDoesWrongIsFound(t *testing.T) {
 			lost := every(50)
 			b.onAppend = func(ctx context.Context, a driver.Append) driver.Result {
 				if a.Stream[0] == '$' || !lost() {
-					return b.whole.Append(ctx, a)
+					return b.Engine.Append(ctx, a)
 				}
 				head, err := b.Head(ctx)
 				return driver.Result{Version: uint64(max(a.Expected, 0)) + 1, Last: head + 1, Time: time.Now(), Err: err}
@@ -103,13 +88,13 @@ func TestWhatADriverDoesWrongIsFound(t *testing.T) {
 		"an append that is made again is appended again": {func(b *broken) {
 			b.onAppend = func(ctx context.Context, a driver.Append) driver.Result {
 				a.Expected = driver.Any
-				return b.whole.Append(ctx, a)
+				return b.Engine.Append(ctx, a)
 			}
 		}, "ended at"},
 		"an event appears late": {func(b *broken) {
 			late := every(20)
 			b.onReadAll = func(ctx context.Context, f driver.Filter, from uint64, dir driver.Direction, limit int) ([]driver.Recorded, uint64, error) {
-				list, scanned, err := b.whole.ReadAll(ctx, f, from, dir, limit)
+				list, scanned, err := b.Engine.ReadAll(ctx, f, from, dir, limit)
 				if n := len(list); n > 0 && dir == driver.Forward && late() {
 					list = list[:n-1]
 				}
@@ -122,13 +107,13 @@ func TestWhatADriverDoesWrongIsFound(t *testing.T) {
 				if from != nil && lost() {
 					return nil
 				}
-				return b.whole.SaveCheckpoint(ctx, name, from, to)
+				return b.Engine.SaveCheckpoint(ctx, name, from, to)
 			}
 		}, "acknowledged twice"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := &broken{whole: memstore.NewDriver().(whole)}
+			b := &broken{Engine: memstore.NewDriver().(eventstoretest.Engine)}
 			tt.make(b)
 			faults := stacktest.Faults(t, stacktest.Options{
 				Open: func(t testing.TB) driver.Store { return eventstoretest.Share(t, b) }, Sound: name == "an acknowledged event is lost",
