@@ -129,7 +129,8 @@ func TestARollingRestartLosesNothing(t *testing.T) {
 }
 
 // disturb has 12 writers append to 60 streams, a quarter of the times several
-// events, while servers end and are started again.
+// events, half of those to several streams at once, while servers end and are
+// started again.
 func disturb(t *testing.T, times int, apart time.Duration, syncAlways bool, end func(*natstest.Node)) {
 	nodes := natstest.Processes(t, 3, syncAlways)
 	name := fresh()
@@ -139,7 +140,8 @@ func disturb(t *testing.T, times int, apart time.Duration, syncAlways bool, end 
 	}
 	var mu sync.Mutex
 	acknowledged := map[string]map[uint64]event{} // by stream and version
-	var count, unknown, failed atomic.Int64
+	var several [][]driver.Append                 // all that were tried to several streams
+	var count, atomics, unknown, failed atomic.Int64
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var writers sync.WaitGroup
@@ -149,40 +151,63 @@ func disturb(t *testing.T, times int, apart time.Duration, syncAlways bool, end 
 		defer s.Close()
 		writers.Go(func() {
 			for ctx.Err() == nil {
-				stream, n := fmt.Sprintf("s-%d", rand.IntN(60)), 1
-				if rand.IntN(4) == 0 {
-					n = 2 + rand.IntN(4)
-				}
-				list := newEvents(n)
-				// Not ctx: each append is let end.
-				r := s.Append(context.Background(), driver.Append{Stream: stream, Events: list})
-				switch {
-				case r.Err == nil:
-					mu.Lock()
-					if acknowledged[stream] == nil {
-						acknowledged[stream] = map[uint64]event{}
+				var as []driver.Append
+				switch k := rand.IntN(8); k {
+				case 0:
+					first, step := rand.IntN(60), 1+rand.IntN(14) // no stream twice, any order
+					for i := range 2 + rand.IntN(3) {
+						as = append(as, to(fmt.Sprintf("s-%d", (first+i*step)%60), driver.Any, 1+rand.IntN(3)))
 					}
-					for i, e := range list {
-						v := r.Version - uint64(n-1-i)
-						if _, twice := acknowledged[stream][v]; twice {
-							t.Errorf("version %d of %s was acknowledged twice", v, stream)
+				case 1:
+					as = []driver.Append{to(fmt.Sprintf("s-%d", rand.IntN(60)), driver.Any, 2+rand.IntN(4))}
+				default:
+					as = []driver.Append{to(fmt.Sprintf("s-%d", rand.IntN(60)), driver.Any, 1)}
+				}
+				// Not ctx: each append is let end.
+				var results []driver.Result
+				var err error
+				if len(as) == 1 {
+					r := s.Append(context.Background(), as[0])
+					results, err = []driver.Result{r}, r.Err
+				} else {
+					results, err = s.AppendAtomic(context.Background(), as, nil)
+					mu.Lock()
+					several = append(several, as)
+					mu.Unlock()
+				}
+				switch {
+				case err == nil:
+					mu.Lock()
+					for i, a := range as {
+						r := results[i]
+						if acknowledged[a.Stream] == nil {
+							acknowledged[a.Stream] = map[uint64]event{}
 						}
-						acknowledged[stream][v] = event{e.ID, r.Positions[i]}
+						for k, e := range a.Events {
+							v := r.Version - uint64(len(a.Events)-1-k)
+							if _, twice := acknowledged[a.Stream][v]; twice {
+								t.Errorf("version %d of %s was acknowledged twice", v, a.Stream)
+							}
+							acknowledged[a.Stream][v] = event{e.ID, r.Positions[k]}
+						}
+						count.Add(int64(len(a.Events)))
 					}
 					mu.Unlock()
-					count.Add(int64(n))
-				case errors.Is(r.Err, driver.ErrOutcomeUnknown):
+					if len(as) > 1 {
+						atomics.Add(1)
+					}
+				case errors.Is(err, driver.ErrOutcomeUnknown):
 					unknown.Add(1)
 				default:
 					failed.Add(1)
-					t.Errorf("an append failed: %v", r.Err)
+					t.Errorf("an append failed: %v", err)
 				}
 			}
 		})
 	}
 	progress := func(n int64) {
-		from := count.Load()
-		require.Eventually(t, func() bool { return count.Load() >= from+n }, 2*time.Minute, time.Millisecond, "no append is acknowledged")
+		from, several := count.Load(), atomics.Load()
+		require.Eventually(t, func() bool { return count.Load() >= from+n && atomics.Load() > several }, 2*time.Minute, time.Millisecond, "no append is acknowledged")
 	}
 	progress(200)
 	for i := range times {
@@ -213,13 +238,13 @@ func disturb(t *testing.T, times int, apart time.Duration, syncAlways bool, end 
 	log := readAll(t, s, driver.Filter{}, driver.Forward, 1000)
 	require.Equal(t, last, log[len(log)-1].Position, "the whole log was read")
 	versions := map[string]uint64{}
-	ids := map[eventstore.ID]bool{}
+	positions := map[eventstore.ID]uint64{}
 	found := 0
 	for _, e := range log {
 		versions[e.Stream]++
 		require.Equal(t, versions[e.Stream], e.Version, "versions of %s are dense", e.Stream)
-		require.False(t, ids[e.ID], "event %v is there twice", eventstore.ID(e.ID))
-		ids[e.ID] = true
+		require.Zero(t, positions[e.ID], "event %v is there twice", eventstore.ID(e.ID))
+		positions[e.ID] = e.Position
 		if a, ok := acknowledged[e.Stream][e.Version]; ok {
 			require.Equal(t, a, event{e.ID, e.Position})
 			found++
@@ -230,12 +255,31 @@ func disturb(t *testing.T, times int, apart time.Duration, syncAlways bool, end 
 		want += len(m)
 	}
 	require.Equal(t, want, found, "an acknowledged event is gone")
+	there := 0
+	for _, as := range several {
+		at := positions[as[0].Events[0].ID]
+		if at > 0 {
+			there++
+		}
+		for _, a := range as {
+			for _, e := range a.Events {
+				require.Equal(t, at, positions[e.ID], "an append to several streams is there in part, or scattered")
+				if at > 0 {
+					at++
+				}
+			}
+		}
+	}
+	require.GreaterOrEqual(t, there, int(atomics.Load()))
+	require.Equal(t, there, entire(t, s))
+	chained(t, s)
 	for stream := range acknowledged {
 		list, err := s.ReadStream(t.Context(), stream, 0, driver.Forward, 100_000)
 		require.NoError(t, err)
 		require.Len(t, list, int(versions[stream]))
 	}
-	t.Logf("%d acknowledged, %d stored, %d outcomes unknown, %d failed", want, len(log), unknown.Load(), failed.Load())
+	t.Logf("%d acknowledged, %d stored, %d appends to several streams acknowledged, %d stored, %d outcomes unknown, %d failed",
+		want, len(log), atomics.Load(), there, unknown.Load(), failed.Load())
 }
 
 type counted struct{ N int }

@@ -29,7 +29,7 @@ func (s *store) PositionAt(ctx context.Context, t time.Time) (uint64, error) {
 		return s.below(ctx, last)
 	}
 	// If it is one of an append whose last has that time, so have those before it.
-	p, err := m.part()
+	p, err := m.whole()
 	if err != nil {
 		return 0, err
 	}

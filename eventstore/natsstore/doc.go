@@ -16,6 +16,11 @@
 // its versions from. Appends of several events are atomic batches. No reader sees
 // a part of one.
 //
+// An append to several streams (driver.Atomic) is one such batch, with an
+// expectation for each of its streams: all are as expected, or nothing is written.
+// Its events lie side by side in the log, and each stream's back pointers chain its
+// own, as if it had been appended to alone.
+//
 // What a stream holds is asked of the leader: ReadStream, Stream, Head, refusals,
 // snapshots, checkpoints and leases are never stale, while replicas may be. Only
 // events themselves, which never change, are read from any replica, and from the
@@ -58,7 +63,7 @@
 //
 // # Limits
 //
-// An append has at most 1,000 events and 16 MiB, an event 15/16 of the server's
+// An append has at most 1,000 events and 16 MiB, in all its streams together, an event 15/16 of the server's
 // max_payload, which is 1 MiB unless configured. Beyond is driver.ErrTooLarge. At
 // most 32 appends of several events are under way at once; others wait.
 //

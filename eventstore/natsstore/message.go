@@ -23,7 +23,8 @@ const (
 	headerFirst       = "Levada-First"       // the first readable version, if not 1
 	headerOrigin      = "Levada-Origin"      // the version at the last deletion, if there was one
 	headerPointers    = "Levada-Pointers"    // the history before the append
-	headerPart        = "Levada-Part"        // "i/n": the event is number i from 0 of an append of n
+	headerPart        = "Levada-Part"        // "i/n": the event is number i from 0 of those of its stream in an append
+	headerAtomic      = "Levada-Atomic"      // "i/n": likewise of all, in an append to several streams
 	headerAppend      = "Levada-Append"      // tells one append from every other
 	headerID          = "Levada-Id"          // of the event
 	headerType        = "Levada-Type"        //
@@ -98,10 +99,10 @@ func (s *state) info(stream string) driver.StreamInfo {
 	return info
 }
 
-// A part says which event of its append a message is.
+// A part says which event of an append a message is.
 type part struct{ index, count int }
 
-// later is how many events of the same append follow, right behind.
+// later is how many events of it follow, right behind.
 func (p part) later() uint64 { return uint64(p.count - p.index - 1) }
 
 // messages makes the messages of an append behind s. The first one carries the
@@ -210,16 +211,27 @@ func (m *message) malformed(name string) error {
 	return fmt.Errorf("%w: message %d on %s has a header %s of %.100q", ErrNotStore, m.seq, m.subject, name, m.header.Get(name))
 }
 
-func (m *message) part() (part, error) {
-	text := m.header.Get(headerPart)
+// part says which of the events that its append has in its stream the message is.
+func (m *message) part() (part, error) { return m.place(headerPart) }
+
+// whole says which of all events of its append the message is.
+func (m *message) whole() (part, error) {
+	if m.header.Get(headerAtomic) != "" {
+		return m.place(headerAtomic)
+	}
+	return m.part()
+}
+
+func (m *message) place(name string) (part, error) {
+	text := m.header.Get(name)
 	if text == "" {
 		return part{0, 1}, nil
 	}
 	i, n, ok := strings.Cut(text, "/")
 	index, err1 := strconv.Atoi(i)
 	count, err2 := strconv.Atoi(n)
-	if !ok || err1 != nil || err2 != nil || index < 0 || index >= count {
-		return part{}, m.malformed(headerPart)
+	if !ok || err1 != nil || err2 != nil || index < 0 || index >= count || uint64(index) >= m.seq {
+		return part{}, m.malformed(name)
 	}
 	return part{index, count}, nil
 }
@@ -239,7 +251,7 @@ func (m *message) before() (history, error) {
 	if !m.marker() {
 		top -= uint64(p.index) + 1
 	}
-	if top > version || uint64(p.index) >= m.seq {
+	if top > version {
 		return history{}, m.malformed(headerPart)
 	}
 	h, err := parseHistory(top, m.header.Get(headerPointers))

@@ -77,8 +77,8 @@ func FuzzBackPointersAreRefusedOrUnderstood(f *testing.F) {
 	})
 }
 
-// TestWhatBackPointersFindIsWhatAFullScanFinds drives a store by random appends,
-// truncations, deletions and purges, and loads its streams both ways.
+// TestWhatBackPointersFindIsWhatAFullScanFinds drives a store by random appends
+// to one stream and to several, truncations, deletions and purges, and loads its streams both ways.
 func TestWhatBackPointersFindIsWhatAFullScanFinds(t *testing.T) {
 	t.Parallel()
 	s := openTest(t)
@@ -93,6 +93,20 @@ func TestWhatBackPointersFindIsWhatAFullScanFinds(t *testing.T) {
 		names := []string{fmt.Sprintf("a-%d", round), fmt.Sprintf("b-%d", round), fmt.Sprintf("$c-%d", round)}
 		for range rapid.IntRange(1, 8).Draw(rt, "steps") {
 			name := rapid.SampledFrom(names).Draw(rt, "stream")
+			if rapid.IntRange(0, 3).Draw(rt, "several streams") == 0 {
+				var as []driver.Append
+				for _, name := range rapid.Permutation(names).Draw(rt, "order") {
+					if !purged[name] {
+						as = append(as, to(name, driver.Any, rapid.IntRange(1, 60).Draw(rt, "events of it")))
+					}
+				}
+				if len(as) > 0 {
+					for i, r := range mustAll(t, s, as...) {
+						version[as[i].Stream] = r.Version
+					}
+				}
+				continue
+			}
 			if purged[name] {
 				continue
 			}
@@ -161,6 +175,7 @@ func TestWhatBackPointersFindIsWhatAFullScanFinds(t *testing.T) {
 			require.Len(rt, scanned[name], int(version[name]+1-max(first[name], 1)))
 		}
 	})
+	chained(t, s)
 }
 
 func TestALongStreamIsLoadedInFewRoundTrips(t *testing.T) {

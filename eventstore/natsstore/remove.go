@@ -86,18 +86,20 @@ func (s *store) Purge(ctx context.Context, stream string) error {
 // not, and purges what can no longer be read.
 func (s *store) mark(ctx context.Context, stream, kind string, admits func(*state) error, change func(*state)) error {
 	subject := s.space.of(stream)
-	w := write{s: s, stream: stream, admits: admits}
-	w.after = func(t *state) state {
+	g := &target{stream: stream, admits: admits}
+	w := write{s: s, nonce: newNonce(), targets: []*target{g}}
+	g.after = func(t *state) state {
 		n := *t
 		change(&n)
 		n.history = n.history.from(n.first)
 		return n
 	}
-	w.messages = func(t *state) ([]*nats.Msg, error) {
-		n := w.after(t)
+	g.messages = func(t *state) ([]*nats.Msg, error) {
+		n := g.after(t)
 		return []*nats.Msg{n.marker(subject, kind, w.nonce)}, nil
 	}
-	t, err := w.do(ctx)
+	err := w.do(ctx)
+	t := g.at
 	if errors.Is(err, errNothing) {
 		// Perhaps an earlier attempt was interrupted before it could purge.
 		t, err = s.leader(ctx, stream)

@@ -212,7 +212,7 @@ func (s *store) events(ctx context.Context, list []*message) ([]driver.Recorded,
 		if err != nil {
 			return nil, err
 		}
-		p, err := m.part()
+		p, err := m.whole()
 		if err != nil {
 			return nil, err
 		}
