@@ -23,7 +23,7 @@ type Failure struct {
 	// State is an S: as it will be when all commands have been dealt with. It must not be modified.
 	State any
 	// Err is a *Refusal if Refused, else the error of dispatching, ErrStarted, ErrNotStarted,
-	// Event.Err, or a *PanicError.
+	// Event.Err, or a *PanicError. It Is eventstore.ErrErased if the command would say something about somebody who was erased.
 	Err     error
 	Refused bool // the domain said no: the command was decided on and refused, or the route is Strict
 	Attempt int  // at this command, 1 for the first
@@ -57,9 +57,12 @@ const (
 // maxAttempts is when Default gives up: after 7 minutes and 22 seconds.
 const maxAttempts = 20
 
-// Default is what happens without an OnError: what was refused is parked at once; all else
-// is tried again, with growing pauses, twenty times in seven minutes, and then parked.
+// Default is what happens without an OnError: what was refused is parked at once; a command that would say something about
+// somebody who was erased is left out; all else is tried again, with growing pauses, twenty times in seven minutes, and then parked.
 func Default(f Failure) Action {
+	if f.Command != nil && errors.Is(f.Err, eventstore.ErrErased) {
+		return Skip()
+	}
 	if f.Refused || f.Attempt >= maxAttempts {
 		return Park()
 	}
@@ -104,7 +107,8 @@ func pause(attempts int) time.Duration {
 }
 
 // A Refusal is what is kept of the error of a command that was refused. errors.Is finds in it every
-// error without data of its own, as made by errors.New, that was in the original.
+// error without data of its own, as made by errors.New, that was in the original. If it was erased, with somebody whom the command
+// was about, errors.Is finds eventstore.ErrErased and nothing else.
 type Refusal struct {
 	Text   string
 	causes []cause

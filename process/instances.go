@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/internal/sealing"
 	"github.com/levada-go/levada/internal/system"
 )
 
@@ -21,6 +22,9 @@ type Instance struct {
 	Event   *Ref               // what it handled last, or is stuck at; nil once it is trimmed, see Type.KeepEnded
 	State   json.RawMessage    // nil if it has not begun, or has ended
 	Timers  []Timer            // that it waits for
+	// Erased says that the state was erased with somebody whose data it held. The instance goes on, with the next event, from a
+	// state that is made anew of what is left of its events.
+	Erased bool
 
 	// Of one that is stuck: why, when it tries again by itself, zero if it does not, and how many events wait.
 	Error   string
@@ -33,6 +37,14 @@ type Timer struct {
 	At      time.Time
 	Command string // its stored name
 	Data    json.RawMessage
+	Erased  bool // Data is nil, and the command will be left out
+}
+
+func timersOf(list []timer) (out []Timer) {
+	for _, t := range list {
+		out = append(out, Timer{t.At, t.Command, t.Data, t.erased})
+	}
+	return out
 }
 
 // All, as a filter of Instances, selects those of every status.
@@ -104,6 +116,7 @@ func Read(ctx context.Context, s *eventstore.Store, name, id string) (Instance, 
 		return Instance{}, err
 	}
 	in := Instance{ID: id, Status: Ended}
+	copies := sealing.Of(s)
 	for r, err := range s.ReadStreamBackward(ctx, stream, 0) {
 		if err != nil {
 			return in, fmt.Errorf("process %s: %w", name, err)
@@ -119,7 +132,11 @@ func Read(ctx context.Context, s *eventstore.Store, name, id string) (Instance, 
 			in.Waiting++
 			continue
 		}
+		if rec, err = rec.opened(ctx, copies, stream); err != nil {
+			return in, err
+		}
 		in.Since, in.Event, in.State, in.Error, in.Again = r.Time, rec.Event, rec.State, rec.Error, rec.Again
+		in.Erased, in.Timers = rec.erased, timersOf(rec.Timers)
 		if !rec.Ended.IsZero() {
 			in.Since = rec.Ended
 		}
@@ -129,9 +146,6 @@ func Read(ctx context.Context, s *eventstore.Store, name, id string) (Instance, 
 				return in, fmt.Errorf("process %s: %w", name, err)
 			}
 			in.Waiting += len(earlier)
-		}
-		for _, t := range rec.Timers {
-			in.Timers = append(in.Timers, Timer{t.At, t.Command, t.Data})
 		}
 		break
 	}
@@ -150,9 +164,10 @@ type Entry struct {
 	State  json.RawMessage // after it; nil if it has not begun, or has ended
 	Timers []Timer         // after it
 	Error  string          // why it got stuck
+	Erased bool            // the state was erased with somebody whose data it held
 }
 
-// History returns what happened to an instance, in order.
+// History returns what happened to an instance, in order. What was erased with somebody is left out, and said to be.
 func History(ctx context.Context, s *eventstore.Store, name, id string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		stream, err := streamOf(name, id)
@@ -160,19 +175,21 @@ func History(ctx context.Context, s *eventstore.Store, name, id string) iter.Seq
 			yield(Entry{}, err)
 			return
 		}
+		copies := sealing.Of(s)
 		for r, err := range s.ReadStream(ctx, stream, 0) {
 			var rec record
 			if err == nil {
 				rec, err = parse(r)
+			}
+			if err == nil {
+				rec, err = rec.opened(ctx, copies, stream)
 			}
 			if err != nil {
 				yield(Entry{}, fmt.Errorf("process %s: %w", name, err))
 				return
 			}
 			e := Entry{Version: r.Version, Time: r.Time, What: r.Type, Event: rec.Event, Sent: rec.Sent, Status: rec.Status, State: rec.State, Error: rec.Error}
-			for _, t := range rec.Timers {
-				e.Timers = append(e.Timers, Timer{t.At, t.Command, t.Data})
-			}
+			e.Timers, e.Erased = timersOf(rec.Timers), rec.erased
 			if !yield(e, nil) {
 				return
 			}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/levada-go/levada/command"
 	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/internal/sealing"
 	"github.com/levada-go/levada/internal/system"
 	"github.com/levada-go/levada/schedule"
 )
@@ -19,6 +20,11 @@ type job[S any] struct {
 	in     *instance
 	ctx    context.Context
 	shared bool // other instances' events wait for this delivery
+
+	// Of the event that one handles:
+	before   *record  // how things stood, opened
+	remade   any      // the state, if it was made anew; else nil
+	subjects []string // whose data the state and the event hold
 }
 
 func (j *job[S]) handle(parts []*eventstore.Recorded) error {
@@ -130,6 +136,19 @@ func last(ctx context.Context, s *eventstore.Store, stream eventstore.StreamName
 	return rec, 0, 0, fmt.Errorf("process: %s is cut off at version %d, where it got stuck", stream, rec.Parked)
 }
 
+// record seals a record, with the state if it is a new one, and adds it. The command is the one that failed.
+func (j *job[S]) record(typ string, rec record, state any, failed command.Command, cause *eventstore.Recorded) error {
+	reason := j.subjects
+	if failed != nil {
+		reason = sealing.Union(reason, j.owners(fmt.Sprintf("%T", failed), failed))
+	}
+	rec, err := rec.sealed(j.ctx, j.w.copies, j.in.stream, j.before, state, j.subjects, reason)
+	if err != nil {
+		return err
+	}
+	return j.append(typ, &rec, cause)
+}
+
 // append adds a record to the instance's stream.
 func (j *job[S]) append(typ string, rec *record, cause *eventstore.Recorded) error {
 	in := j.in
@@ -194,8 +213,8 @@ func (j *job[S]) asked(ask string, r *eventstore.Recorded) error {
 	}
 	in.askedBy = r.ID
 	if ask == askSkip {
-		rec := in.record
-		rec.Sent, rec.Error, rec.Again, rec.Status = nil, "", time.Time{}, statusOf(rec.Begun)
+		rec := in.record.without()
+		rec.Again, rec.Status = time.Time{}, statusOf(rec.Begun)
 		if err := j.append(typeSkipped, &rec, r); err != nil {
 			return err
 		}
@@ -286,8 +305,14 @@ func (j *job[S]) parts(ref Ref) (parts []*eventstore.Recorded, err error) {
 // instance and nothing waits.
 func (j *job[S]) one(ref Ref, parts []*eventstore.Recorded, pos eventstore.Position, left eventstore.Version) error {
 	in, w := j.in, j.w
-	before := in.record
+	before, err := in.record.opened(j.ctx, w.copies, in.stream)
+	if err != nil {
+		return err
+	}
 	st := &step[S]{d: w.d, id: in.id, begun: before.Begun, timers: before.Timers, known: map[string]*Sent{}}
+	if w.copies.Sealed() {
+		st.owners = j.owners
+	}
 	if before.Event != nil && before.Event.ID == ref.ID {
 		for i := range before.Sent {
 			st.known[before.Sent[i].Path] = &before.Sent[i]
@@ -295,7 +320,6 @@ func (j *job[S]) one(ref Ref, parts []*eventstore.Recorded, pos eventstore.Posit
 	}
 	at := ref.recorded()
 	if parts == nil && ref.Timer == "" {
-		var err error
 		if parts, err = j.parts(ref); err != nil {
 			return err
 		}
@@ -304,6 +328,25 @@ func (j *job[S]) one(ref Ref, parts []*eventstore.Recorded, pos eventstore.Posit
 		at = parts[0]
 	}
 	after := record{Event: &ref, Position: max(pos, before.Position), Left: left}
+	subjects := w.copies.Kept(before.Sealed[pieceState])
+	if j.remade = nil; before.erased {
+		w.log.WarnContext(j.ctx, "process: the state of an instance was erased, and is made anew of what is left of its events", "instance", in.id)
+		state, of, err := j.rebuilt()
+		if err != nil {
+			return err
+		}
+		if before.State, err = json.Marshal(&state); err != nil {
+			return err
+		}
+		subjects, j.remade = of, state
+	}
+	j.before, j.subjects = &before, subjects
+	for _, r := range parts {
+		j.subjects = sealing.Union(j.subjects, w.copies.Subjects(&r.Event))
+	}
+	if ref.Timer != "" {
+		j.subjects = sealing.Union(j.subjects, w.copies.Kept(before.Sealed[pieceTimer+ref.Timer]))
+	}
 	if len(before.State) > 0 {
 		if err := json.Unmarshal(before.State, &st.state); err != nil {
 			f := Failure{Err: fmt.Errorf("process: the state cannot be read: %w", err), Event: at}
@@ -325,15 +368,17 @@ func (j *job[S]) one(ref Ref, parts []*eventstore.Recorded, pos eventstore.Posit
 		if before.Status != Stuck && before.Status != Running {
 			rec.Status = statusOf(before.Begun)
 		}
-		return j.append(typeRefused, &rec, at)
+		return j.record(typeRefused, rec, j.remade, nil, at)
 	}
-	var err error
 	switch t, ok := find(before.Timers, ref.Timer); {
 	case ref.Timer != "" && !ok:
 		// It was taken back, or has come due before.
 	case ref.Timer != "":
 		if due := parts; len(due) > 0 {
 			at = due[0]
+		}
+		if t.erased {
+			w.log.WarnContext(j.ctx, "process: the command of a timer that is due was erased, and is left out", "instance", in.id, "command", t.Command)
 		}
 		err = st.fire(t, at)
 	case len(parts) == 0:
@@ -370,7 +415,7 @@ func (j *job[S]) one(ref Ref, parts []*eventstore.Recorded, pos eventstore.Posit
 	if err := j.alarms(before.Timers, after.Timers, at); err != nil {
 		return err
 	}
-	if err := j.append(typ, &after, at); errors.Is(err, eventstore.ErrTooLarge) {
+	if err := j.record(typ, after, st.state, nil, at); errors.Is(err, eventstore.ErrTooLarge) {
 		in.loaded = true
 		return j.park(&verdict{Park(), Failure{Err: err, Event: at}}, &before, after, st, at)
 	} else if err != nil {
@@ -403,7 +448,11 @@ func (j *job[S]) dispatch(r *eventstore.Recorded, c command.Command, key string)
 			res, err = command.Result{}, command.NewPanicError(v)
 		}
 	}()
-	return command.Dispatch(ctx, j.w.h, c, command.Once(key))
+	res, err = command.Dispatch(ctx, j.w.h, c, command.Once(key))
+	if errors.Is(err, eventstore.ErrErased) {
+		j.w.log.WarnContext(j.ctx, "process: a command cannot be executed, it would say something about somebody who was erased", "instance", j.in.id, "command", fmt.Sprintf("%T", c))
+	}
+	return res, err
 }
 
 // park records that the instance is stuck. Where others wait for the delivery, it will be tried again by itself after
@@ -428,7 +477,7 @@ func (j *job[S]) park(v *verdict, before *record, after record, st *step[S], at 
 	if rec.Left == 0 {
 		rec.Left = j.in.version + 1 // this very record, after which others will wait
 	}
-	if err := j.append(typeParked, &rec, at); err != nil {
+	if err := j.record(typeParked, rec, j.remade, v.Command, at); err != nil {
 		return err
 	}
 	log := j.w.log.ErrorContext

@@ -59,6 +59,10 @@ type record struct {
 	Parked   eventstore.Version  `json:"parked,omitempty"` // waiting: where the instance got stuck
 	Ended    time.Time           `json:"ended,omitzero"`   // trimmed: when that was
 	Left     eventstore.Version  `json:"left,omitempty"`   // what waited after this version is still to be handled; 0 if nothing does
+
+	// Sealed has what is not kept in the clear, by piece.
+	Sealed map[string]json.RawMessage `json:"sealed,omitempty"`
+	erased bool                       // the state was
 }
 
 // A Ref names an event that came in.
@@ -104,8 +108,9 @@ type Sent struct {
 	Path      string          `json:"path"`
 	Type      string          `json:"type"` // in Go
 	Aggregate string          `json:"aggregate"`
-	Command   json.RawMessage `json:"command,omitempty"` // nil if it is not JSON
+	Command   json.RawMessage `json:"command,omitempty"` // nil if it is not JSON, or was erased
 	Outcome   Outcome         `json:"outcome"`
+	Erased    bool            `json:"erased,omitempty"` // the command and the error were
 
 	Stream   eventstore.StreamName `json:"stream,omitempty"` // of the aggregate; if done
 	Version  eventstore.Version    `json:"version,omitempty"`
@@ -115,11 +120,18 @@ type Sent struct {
 	Causes  []cause `json:"causes,omitempty"`
 	Refused bool    `json:"refused,omitempty"`
 	Attempt int     `json:"attempt,omitempty"`
+
+	fresh  bool     // it is not in a record yet
+	owners []string // whose data the command is by itself
 }
 
-func sent(path string, c command.Command, o Outcome) (s Sent) {
-	s = Sent{Path: path, Type: reflect.TypeOf(c).String(), Outcome: o}
+// noted returns what is kept of a command.
+func (st *step[S]) noted(path string, c command.Command, o Outcome) (s Sent) {
+	s = Sent{Path: path, Type: reflect.TypeOf(c).String(), Outcome: o, fresh: true}
 	defer func() { _ = recover() }() // what the command's methods panic with is for who executes it
+	if st.owners != nil {
+		s.owners = st.owners(s.Type, c)
+	}
 	s.Aggregate = c.AggregateID()
 	if data, err := json.Marshal(c); err == nil {
 		s.Command = data
@@ -132,7 +144,11 @@ type timer struct {
 	ID      string          `json:"id"`
 	At      time.Time       `json:"at"`
 	Command string          `json:"command"` // its stored name
-	Data    json.RawMessage `json:"data"`
+	Data    json.RawMessage `json:"data,omitempty"`
+
+	erased bool
+	fresh  bool     // it is not in a record yet
+	owners []string // whose data the command is by itself
 }
 
 func (r *record) event(typ string) (eventstore.Event, error) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/levada-go/levada/command"
 	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/internal/sealing"
 	"github.com/levada-go/levada/projection"
 	"github.com/levada-go/levada/schedule"
 )
@@ -37,6 +38,10 @@ func (rn *runner[S]) Task(g *projection.Group) (projection.Task, error) {
 	}
 	if _, e := g.Store.Leases(); e != nil {
 		err = errors.Join(err, fmt.Errorf("process %s: %w", d.Name, e))
+	}
+	var fresh S
+	if e := sealing.Of(g.Store).Check(pieceType(pieceState), fresh); e != nil {
+		err = errors.Join(err, fmt.Errorf("process %s: the state: %w", d.Name, e))
 	}
 	if err != nil {
 		return projection.Task{}, err
@@ -84,6 +89,8 @@ type worker[S any] struct {
 	log   *slog.Logger
 	cache cache
 
+	copies sealing.Copies
+
 	end context.CancelFunc // takes no more
 
 	mu     sync.Mutex
@@ -100,7 +107,7 @@ func newWorker[S any](d *definition[S], h command.Handler, g *projection.Group, 
 	if log == nil {
 		log = slog.Default()
 	}
-	w := &worker[S]{d: d, h: h, g: g, s: g.Store, types: types, log: log.With("process", d.Name)}
+	w := &worker[S]{d: d, h: h, g: g, s: g.Store, types: types, log: log.With("process", d.Name), copies: sealing.Of(g.Store)}
 	w.cache.init(g.Store, d.Name, d.Cached)
 	return w
 }

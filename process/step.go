@@ -35,6 +35,11 @@ type step[S any] struct {
 	observe func(c command.Command)
 	// attempt counts the attempts at a path.
 	attempt func(path string) int
+	// owners, if set, tells whose data a command is.
+	owners func(name string, c command.Command) []string
+	// repeating is set where the state is made anew of what is left of the events: what is known of commands
+	// counts only for the same ones.
+	repeating bool
 
 	touched bool // the instance is concerned
 	ended   bool
@@ -104,6 +109,10 @@ func (st *step[S]) run(parts []*eventstore.Recorded) error {
 func (st *step[S]) fire(t timer, due *eventstore.Recorded) error {
 	st.event, st.source, st.touched = due, "timer/"+t.ID, true
 	st.timers = slices.DeleteFunc(slices.Clone(st.timers), func(x timer) bool { return x.ID == t.ID })
+	if t.erased {
+		st.sent = append(st.sent, Sent{Path: "0", Type: st.d.commands.Type(t.Command), Outcome: Skipped, Error: erasedText, Erased: true})
+		return nil
+	}
 	c, err := st.d.commands.Decode(t.Command, t.Data)
 	if err != nil {
 		return st.failed(err, "0")
@@ -142,7 +151,7 @@ func (st *step[S]) send(c command.Command, path string, pending []command.Comman
 		}
 		return false, nil
 	}
-	if k := st.known[path]; k != nil {
+	if k := st.known[path]; k != nil && !(st.repeating && k.Type != reflect.TypeOf(c).String()) {
 		st.sent = append(st.sent, *k)
 		if k.Outcome == Done {
 			return false, nil
@@ -164,7 +173,7 @@ func (st *step[S]) send(c command.Command, path string, pending []command.Comman
 	}
 	res, err := st.dispatch(st.event, c, key(st.d.Name, st.id, st.source, path))
 	if err == nil {
-		s := sent(path, c, Done)
+		s := st.noted(path, c, Done)
 		s.Stream, s.Version, s.Position = res.Stream, res.Version, res.Position
 		st.sent = append(st.sent, s)
 		return false, nil
@@ -188,7 +197,7 @@ var errDepth = fmt.Errorf("process: more than %d commands in a row were sent ins
 
 // note keeps an outcome that nobody else remembers.
 func (st *step[S]) note(f Failure, path string, o Outcome) {
-	s := sent(path, f.Command, o)
+	s := st.noted(path, f.Command, o)
 	r := refusal(f.Err)
 	s.Error, s.Causes, s.Refused, s.Attempt = r.Text, r.causes, f.Refused, f.Attempt
 	st.sent = append(st.sent, s)
@@ -219,7 +228,7 @@ func (st *step[S]) leaveOut(pending []command.Command, path string) {
 		}
 		p := path[:dot+1] + strconv.Itoa(n+1+i)
 		if st.known[p] == nil {
-			st.sent = append(st.sent, sent(p, c, Discarded))
+			st.sent = append(st.sent, st.noted(p, c, Discarded))
 		}
 	}
 }
@@ -306,7 +315,11 @@ func (st *step[S]) setTimer(t timerCommand, path string) error {
 		return x.Command == name && string(x.Data) == string(data)
 	})
 	if !t.cancel {
-		st.timers = append(st.timers, timer{st.source + "/" + path, t.due(st.event.Time), name, data})
+		set := timer{ID: st.source + "/" + path, At: t.due(st.event.Time), Command: name, Data: data, fresh: true}
+		if st.owners != nil {
+			set.owners = st.owners(name, t.Command)
+		}
+		st.timers = append(st.timers, set)
 	}
 	return nil
 }

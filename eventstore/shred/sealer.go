@@ -5,11 +5,15 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,14 +23,16 @@ import (
 
 // Options change how a [Sealer] works. The zero Options are the defaults.
 type Options struct {
-	// Subject returns whose event it is, for events that are to be sealed as a whole, else "". Nil means none are.
+	// Subject returns whose event it is, for events that are to be sealed as a whole, else "". Nil means none are. It
+	// is asked about commands that wait, and about the states of processes and aggregates, in the same way, as the Data of
+	// an Event: see [eventstore.SubjectSealer].
 	Subject func(*eventstore.Event) string
 	// Remember is for how long keys are kept in memory. After Shred in another process events can still be read here for that
 	// time. Default one minute; negative: not at all.
 	Remember time.Duration
 }
 
-// A Sealer is an [eventstore.Sealer] that encrypts with the keys of subjects. It works with JSON only. It is safe
+// A Sealer is an [eventstore.SubjectSealer] that encrypts with the keys of subjects. It works with JSON only. It is safe
 // for concurrent use.
 type Sealer struct {
 	keys Keys
@@ -39,7 +45,10 @@ type Sealer struct {
 	shreds int // how many subjects were shredded
 }
 
+var _ eventstore.SubjectSealer = (*Sealer)(nil)
+
 type remembered struct {
+	key   []byte
 	aead  cipher.AEAD
 	until time.Time
 }
@@ -77,8 +86,16 @@ func (s *Sealer) Shred(ctx context.Context, subject string) error {
 
 // sealed is a value as it is stored.
 type sealed struct {
-	Subject string `json:"s"`
-	Data    []byte `json:"d"` // nonce and ciphertext
+	Subject  string   `json:"s,omitempty"`
+	Subjects []string `json:"ss,omitempty"` // if there are several, sorted
+	Data     []byte   `json:"d,omitempty"`  // nonce and ciphertext; none if a subject was shredded before
+}
+
+func (v *sealed) subjects() []string {
+	if v.Subjects != nil {
+		return v.Subjects
+	}
+	return []string{v.Subject}
 }
 
 // mark is the member of a stored object that holds what is sealed, by field; "" is the event as a whole.
@@ -87,83 +104,218 @@ const mark = "$sealed"
 // Seal implements [eventstore.Sealer]. It fails with an eventstore.ErrErased for subjects that were shredded:
 // nothing new must be known of them.
 func (s *Sealer) Seal(ctx context.Context, e *eventstore.Event, data []byte) ([]byte, error) {
-	t, err := s.typeOf(e.Data)
+	j := sealing{s: s, ctx: ctx, id: e.ID}
+	return j.event(e, data)
+}
+
+// SealFor implements [eventstore.SubjectSealer].
+func (s *Sealer) SealFor(ctx context.Context, e *eventstore.Event, data []byte, subjects []string) ([]byte, error) {
+	subjects = slices.Compact(slices.Sorted(slices.Values(subjects)))
+	j := sealing{s: s, ctx: ctx, id: e.ID, lenient: true, of: subjects}
+	if e.Data == nil {
+		return j.rest(e, data)
+	}
+	return j.event(e, data)
+}
+
+// A sealing is what one event, or copy, is sealed by.
+type sealing struct {
+	s   *Sealer
+	ctx context.Context
+	id  eventstore.ID
+
+	lenient bool     // leaves out what belongs to those who were shredded
+	of      []string // whose is what nothing else is known of
+}
+
+// event seals what Options and tags say.
+func (j *sealing) event(e *eventstore.Event, data []byte) ([]byte, error) {
+	t, err := j.s.typeOf(e.Data)
 	if err != nil {
 		return nil, err
 	}
-	subject := ""
-	if s.opt.Subject != nil {
-		subject = s.opt.Subject(e)
-	}
-	if subject != "" {
-		v, err := s.seal(ctx, e.ID, "", subject, data)
-		if err != nil {
-			return nil, err
+	if j.s.opt.Subject != nil {
+		if subject := j.s.opt.Subject(e); subject != "" {
+			return j.whole(data, subject)
 		}
-		return json.Marshal(map[string]any{mark: map[string]sealed{"": v}})
 	}
-	if len(t.fields) == 0 && !bytes.Contains(data, []byte(mark)) {
-		return data, nil
+	if len(t.fields) == 0 {
+		return j.rest(e, data)
 	}
-	if len(t.fields) > 0 && e.ContentType != eventstore.JSON.ContentType() {
+	if e.ContentType != eventstore.JSON.ContentType() {
 		return nil, fmt.Errorf("shred: fields of %s cannot be sealed in %s", e.Type, e.ContentType)
 	}
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(data, &object); err != nil {
-		if len(t.fields) == 0 {
-			return data, nil // no object, so it cannot be taken for a sealed one
-		}
 		return nil, fmt.Errorf("shred: %s is no JSON object: %w", e.Type, err)
 	}
 	if _, ok := object[mark]; ok {
 		return nil, fmt.Errorf("shred: %s has a member %q of its own", e.Type, mark)
 	}
-	if len(t.fields) == 0 {
-		return data, nil
+	return j.fields(e, t, object, data)
+}
+
+// rest seals what has no tags.
+func (j *sealing) rest(e *eventstore.Event, data []byte) ([]byte, error) {
+	if len(j.of) > 0 {
+		return j.whole(data, j.of...)
 	}
+	if bytes.Contains(data, []byte(mark)) {
+		var object map[string]json.RawMessage
+		if err := json.Unmarshal(data, &object); err != nil {
+			return data, nil // no object, so it cannot be taken for a sealed one
+		}
+		if _, ok := object[mark]; ok {
+			return nil, fmt.Errorf("shred: %s has a member %q of its own", e.Type, mark)
+		}
+	}
+	return data, nil
+}
+
+// whole seals all of data.
+func (j *sealing) whole(data []byte, subjects ...string) ([]byte, error) {
+	v, err := j.value("", data, subjects...)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(map[string]any{mark: map[string]sealed{"": v}})
+}
+
+// fields seals those that have a tag.
+func (j *sealing) fields(e *eventstore.Event, t *sealedType, object map[string]json.RawMessage, data []byte) ([]byte, error) {
 	value := reflect.Indirect(reflect.ValueOf(e.Data))
-	out := map[string]sealed{}
+	out, changed := map[string]sealed{}, false
 	for _, f := range t.fields {
 		raw, ok := object[f.name]
 		if !ok {
 			continue // omitted
 		}
-		subject := ""
-		if v, err := value.FieldByIndexErr(f.subject); err == nil {
-			subject = fmt.Sprint(v.Interface())
+		subjects := j.of
+		if subject := subjectOf(value, f); subject != "" {
+			subjects = []string{subject}
+		} else if j.lenient && value.FieldByIndex(f.index).IsZero() {
+			continue // a state that does not know yet whose it is
 		}
-		if subject == "" {
+		if len(subjects) == 0 {
 			return nil, fmt.Errorf("shred: %s has no subject for %s", e.Type, f.name)
 		}
-		if out[f.name], err = s.seal(ctx, e.ID, f.name, subject, raw); err != nil {
+		v, err := j.value(f.name, raw, subjects...)
+		if err != nil {
 			return nil, err
 		}
+		changed = true
 		delete(object, f.name)
+		if v.Data != nil {
+			out[f.name] = v
+		}
 	}
-	if len(out) == 0 {
+	if !changed {
 		return data, nil
 	}
-	if object[mark], err = json.Marshal(out); err != nil {
-		return nil, err
+	if len(out) > 0 {
+		var err error
+		if object[mark], err = json.Marshal(out); err != nil {
+			return nil, err
+		}
 	}
 	return json.Marshal(object)
 }
 
-// Open implements [eventstore.Sealer].
-func (s *Sealer) Open(ctx context.Context, r *eventstore.Recorded, data []byte) ([]byte, error) {
+// subjectOf returns whose a field is, "" if that is not said.
+func subjectOf(value reflect.Value, f sealedField) string {
+	if v, err := value.FieldByIndexErr(f.subject); err == nil {
+		return fmt.Sprint(v.Interface())
+	}
+	return ""
+}
+
+// value seals one value.
+func (j *sealing) value(field string, data []byte, subjects ...string) (sealed, error) {
+	v := sealed{Subjects: subjects}
+	if len(subjects) == 1 {
+		v = sealed{Subject: subjects[0]}
+	}
+	aead, err := j.s.cipher(j.ctx, subjects, j.s.keys.Make)
+	if j.lenient && errors.Is(err, eventstore.ErrErased) {
+		return v, nil
+	}
+	if err != nil {
+		return sealed{}, err
+	}
+	nonce := make([]byte, aead.NonceSize(), aead.NonceSize()+len(data)+aead.Overhead())
+	rand.Read(nonce)
+	v.Data = aead.Seal(nonce, nonce, data, place(j.id, field))
+	return v, nil
+}
+
+// Subjects implements [eventstore.SubjectSealer].
+func (s *Sealer) Subjects(e *eventstore.Event) []string {
+	var list []string
+	if fields, err := sealedIn(e.Raw); err == nil {
+		for _, v := range fields {
+			list = append(list, v.subjects()...)
+		}
+	}
+	if _, erased := e.Data.(eventstore.Erased); e.Data != nil && !erased {
+		if s.opt.Subject != nil {
+			list = append(list, s.opt.Subject(e))
+		}
+		if t, err := s.typeOf(e.Data); err == nil && len(t.fields) > 0 {
+			value := reflect.Indirect(reflect.ValueOf(e.Data))
+			for _, f := range t.fields {
+				if value.IsValid() && !value.FieldByIndex(f.index).IsZero() {
+					list = append(list, subjectOf(value, f))
+				}
+			}
+		}
+	}
+	list = slices.Compact(slices.Sorted(slices.Values(list)))
+	if len(list) > 0 && list[0] == "" {
+		list = list[1:]
+	}
+	return list
+}
+
+// Readable implements [eventstore.SubjectSealer].
+func (s *Sealer) Readable(ctx context.Context, subject string) (bool, error) {
+	_, err := s.key(ctx, subject, s.keys.Find)
+	if errors.Is(err, eventstore.ErrErased) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// sealedIn returns what is sealed of stored data, by field; nil if nothing is.
+func sealedIn(data []byte) (map[string]sealed, error) {
 	if !bytes.Contains(data, []byte(`"`+mark+`"`)) {
-		return data, nil
+		return nil, nil
 	}
 	var object map[string]json.RawMessage
 	if json.Unmarshal(data, &object) != nil || object[mark] == nil {
-		return data, nil
+		return nil, nil
 	}
 	var fields map[string]sealed
 	if err := json.Unmarshal(object[mark], &fields); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSealed, err)
 	}
+	return fields, nil
+}
+
+// Open implements [eventstore.Sealer].
+func (s *Sealer) Open(ctx context.Context, r *eventstore.Recorded, data []byte) ([]byte, error) {
+	fields, err := sealedIn(data)
+	if err != nil {
+		return nil, err
+	}
+	if fields == nil {
+		return data, nil
+	}
 	if whole, ok := fields[""]; ok {
 		return s.open(ctx, r.ID, "", whole)
+	}
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(data, &object); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrSealed, err)
 	}
 	delete(object, mark)
 	for name, v := range fields {
@@ -179,18 +331,11 @@ func (s *Sealer) Open(ctx context.Context, r *eventstore.Recorded, data []byte) 
 	return json.Marshal(object)
 }
 
-func (s *Sealer) seal(ctx context.Context, id eventstore.ID, field, subject string, data []byte) (sealed, error) {
-	aead, err := s.cipher(ctx, subject, s.keys.Make)
-	if err != nil {
-		return sealed{}, err
-	}
-	nonce := make([]byte, aead.NonceSize(), aead.NonceSize()+len(data)+aead.Overhead())
-	rand.Read(nonce)
-	return sealed{subject, aead.Seal(nonce, nonce, data, place(id, field))}, nil
-}
-
 func (s *Sealer) open(ctx context.Context, id eventstore.ID, field string, v sealed) ([]byte, error) {
-	aead, err := s.cipher(ctx, v.Subject, s.keys.Find)
+	if v.Data == nil {
+		return nil, fmt.Errorf("shred: %w before it was sealed", eventstore.ErrErased)
+	}
+	aead, err := s.cipher(ctx, v.subjects(), s.keys.Find)
 	if err != nil {
 		return nil, err
 	}
@@ -207,34 +352,65 @@ func (s *Sealer) open(ctx context.Context, id eventstore.ID, field string, v sea
 // place is what is authenticated with a value: where it belongs.
 func place(id eventstore.ID, field string) []byte { return append(id[:], field...) }
 
-func (s *Sealer) cipher(ctx context.Context, subject string, get func(context.Context, string) ([]byte, error)) (cipher.AEAD, error) {
+// getter is Keys.Make or Keys.Find.
+type getter = func(ctx context.Context, subject string) ([]byte, error)
+
+// cipher returns what seals for subjects: with the key of one, or with a key derived from those of all, so that each is needed.
+func (s *Sealer) cipher(ctx context.Context, subjects []string, get getter) (cipher.AEAD, error) {
+	if len(subjects) == 1 {
+		k, err := s.key(ctx, subjects[0], get)
+		return k.aead, err
+	}
+	var keys, names []byte
+	for _, subject := range subjects {
+		k, err := s.key(ctx, subject, get)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, k.key...)
+		names = append(binary.AppendUvarint(names, uint64(len(subject))), subject...)
+	}
+	key, err := hkdf.Key(sha256.New, keys, nil, "levada shred "+string(names), KeyBytes)
+	if err != nil {
+		return nil, err
+	}
+	return newAEAD(key)
+}
+
+func newAEAD(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+// key returns the key of a subject.
+func (s *Sealer) key(ctx context.Context, subject string, get getter) (remembered, error) {
 	now := time.Now()
 	s.mu.Lock()
 	k, ok := s.known[subject]
 	shreds := s.shreds
 	s.mu.Unlock()
 	if ok && now.Before(k.until) {
-		return k.aead, nil
+		return k, nil
 	}
 	key, err := get(ctx, subject)
 	if err != nil {
-		return nil, fmt.Errorf("shred: the key of a subject: %w", err)
+		return k, fmt.Errorf("shred: the key of a subject: %w", err)
 	}
 	if len(key) != KeyBytes {
-		return nil, fmt.Errorf("shred: a key of %d bytes, not %d", len(key), KeyBytes)
+		return k, fmt.Errorf("shred: a key of %d bytes, not %d", len(key), KeyBytes)
 	}
-	block, err := aes.NewCipher(key)
+	aead, err := newAEAD(key)
 	if err != nil {
-		return nil, err
+		return k, err
 	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		return nil, err
-	}
+	k = remembered{key, aead, now.Add(s.opt.Remember)}
 	if s.opt.Remember > 0 {
-		s.remember(subject, remembered{aead, now.Add(s.opt.Remember)}, shreds)
+		s.remember(subject, k, shreds)
 	}
-	return aead, nil
+	return k, nil
 }
 
 // remember keeps a key, unless a subject was shredded since the key was asked for: it might be this one.
@@ -258,7 +434,8 @@ type sealedType struct {
 
 type sealedField struct {
 	name    string // in JSON
-	subject []int  // the index of the field that holds the subject
+	index   []int
+	subject []int // the index of the field that holds the subject
 }
 
 func (s *Sealer) typeOf(data any) (*sealedType, error) {
@@ -323,7 +500,7 @@ func fieldsOf(rt reflect.Type) ([]sealedField, error) {
 		case name == "":
 			name = f.Name
 		}
-		fields = append(fields, sealedField{name, subject.Index})
+		fields = append(fields, sealedField{name, f.Index, subject.Index})
 	}
 	return fields, nil
 }

@@ -52,6 +52,14 @@ func New(named map[string]command.Command) (*Commands, error) {
 	return c, errors.Join(faults...)
 }
 
+// Type returns the Go type of the commands of a name, as it is printed; the name itself if there is none.
+func (c *Commands) Type(name string) string {
+	if rt, ok := c.byName[name]; ok {
+		return rt.String()
+	}
+	return name
+}
+
 // Encode returns the name and the JSON of a command, or an ErrUnnamed.
 func (c *Commands) Encode(cmd command.Command) (name string, data json.RawMessage, err error) {
 	name, ok := c.byType[reflect.TypeOf(cmd)]
