@@ -7,12 +7,14 @@ package examples_test
 
 import (
 	"bufio"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,15 +23,36 @@ import (
 	"github.com/levada-go/levada/internal/browsertest"
 )
 
-func TestMain(m *testing.M) { browsertest.Main(m) }
+var examples = []string{"exchange", "chat", "quotes"} // those with pages
 
-// start runs an example on a free port and returns its address.
-func start(t *testing.T, name string) string {
-	bin := filepath.Join(t.TempDir(), name)
-	build := exec.Command("go", "build", "-o", bin, "./"+name)
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	cmd := exec.Command(bin, "-store", "memory:", "-addr", "localhost:0")
+func TestMain(m *testing.M) {
+	browsertest.Main(m, func() { os.RemoveAll(folder) })
+}
+
+// programs builds all examples, once.
+var programs = sync.OnceValue(func() (err error) {
+	if folder, err = os.MkdirTemp("", "examples-"); err != nil {
+		return err
+	}
+	if out, err := exec.Command("go", "build", "-o", folder, "./bank", "./chat", "./exchange", "./quotes").CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+})
+
+var folder string // that they are in
+
+// built returns an example as a program.
+func built(t *testing.T, name string) string {
+	t.Helper()
+	require.NoError(t, programs())
+	return filepath.Join(folder, name)
+}
+
+// start runs an example on a free port, with more in its environment, and returns its address.
+func start(t *testing.T, name string, env ...string) string {
+	cmd := exec.Command(built(t, name), "-store", "memory:", "-addr", "localhost:0")
+	cmd.Env = append(os.Environ(), env...)
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	cmd.Stderr = os.Stderr

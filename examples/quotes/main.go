@@ -17,12 +17,12 @@ var quotes = program.Program{
 	About: "Quotes shows a favourite quote that all who look at it see change at once.",
 	Addr:  "localhost:8082",
 	Keeps: "the events",
-	Start: func(_ context.Context, store *eventstore.Store, _ *program.Network) (*program.App, error) {
+	Start: func(_ context.Context, store *eventstore.Store, net *program.Network) (*program.App, error) {
 		s, err := shelf.Open(store, nil)
 		if err != nil {
 			return nil, err
 		}
-		site, err := web.New(s, nil)
+		site, err := web.New(s, &web.Options{Presence: net.Presence, Secret: net.Secret})
 		if err != nil {
 			return nil, err
 		}

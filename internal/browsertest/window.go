@@ -20,10 +20,13 @@ var process struct {
 	err    error
 }
 
-// Main runs the tests of a package and exits: it is the body of TestMain. It ends the Chromium that they used.
-func Main(m *testing.M) {
+// Main runs the tests of a package and exits: it is the body of TestMain. It ends the Chromium that they used, and calls after.
+func Main(m *testing.M, after ...func()) {
 	process.main = true
 	code := m.Run()
+	for _, f := range after {
+		f()
+	}
 	for _, cancel := range process.cancel {
 		cancel()
 	}

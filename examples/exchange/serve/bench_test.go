@@ -121,7 +121,7 @@ func BenchmarkFanOut(b *testing.B) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = x.Run(ctx) })
-	server, err := newServer(x, nil, log, free())
+	server, err := newServer(x, nil, nil, log, free())
 	require.NoError(b, err)
 	server.callers = buckets{rate: 1e6, burst: 1e6}
 	web := httptest.NewServer(server)
@@ -178,7 +178,7 @@ func BenchmarkPages(b *testing.B) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = x.Run(ctx) })
-	server, err := newServer(x, nil, log, free())
+	server, err := newServer(x, nil, nil, log, free())
 	require.NoError(b, err)
 	server.callers = buckets{rate: 1e6, burst: 1e6}
 	running.Go(func() { _ = server.Run(ctx) })

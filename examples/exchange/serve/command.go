@@ -170,6 +170,10 @@ var storeOptions = eventstore.Options{Codecs: []eventstore.Codec{orderbook.Codec
 
 // run serves until ctx ends.
 func (c *config) run(ctx context.Context, stdout, stderr io.Writer) (err error) {
+	secret, err := program.Secret()
+	if err != nil {
+		return err
+	}
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	store, err := c.place.Open(ctx, "exchange", &storeOptions)
 	if err != nil {
@@ -217,7 +221,7 @@ func (c *config) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		return errors.Join(err, fault(faults))
 	}
 
-	server, err := NewServer(x, c.hosts, log)
+	server, err := NewServer(x, c.hosts, secret, log)
 	if err != nil {
 		return err
 	}

@@ -83,7 +83,7 @@ func serveStore(t *testing.T, store *eventstore.Store, change ...func(*limits)) 
 		c(&l)
 	}
 	k.x = x
-	k.server, err = newServer(x, []string{"127.0.0.1"}, log, l)
+	k.server, err = newServer(x, []string{"127.0.0.1"}, nil, log, l)
 	require.NoError(t, err)
 	running.Go(func() { _ = k.server.Run(ctx) })
 	k.web = httptest.NewUnstartedServer(k.server)

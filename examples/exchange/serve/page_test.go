@@ -35,7 +35,7 @@ func quiet(t *testing.T, change ...func(*limits)) *kit {
 		c(&l)
 	}
 	k.x = x
-	k.server, err = newServer(x, []string{"levada.test"}, log, l)
+	k.server, err = newServer(x, []string{"levada.test"}, nil, log, l)
 	require.NoError(t, err)
 	running.Go(func() { _ = k.server.Run(ctx) })
 	t.Cleanup(func() {

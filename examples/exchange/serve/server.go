@@ -74,12 +74,12 @@ var defaultLimits = limits{
 // one of the hosts, without their ports, if there are any: a page elsewhere whose
 // name was made to point here cannot use it.
 //
-// Pages stand still unless Run runs.
-func NewServer(x *Exchange, hosts []string, log *slog.Logger) (*Server, error) {
-	return newServer(x, hosts, log, defaultLimits)
+// A secret signs the pages, for processes that share it; see [live.Options]. Pages stand still unless Run runs.
+func NewServer(x *Exchange, hosts []string, secret []byte, log *slog.Logger) (*Server, error) {
+	return newServer(x, hosts, secret, log, defaultLimits)
 }
 
-func newServer(x *Exchange, hosts []string, log *slog.Logger, l limits) (*Server, error) {
+func newServer(x *Exchange, hosts []string, secret []byte, log *slog.Logger, l limits) (*Server, error) {
 	s := &Server{exchange: x, hosts: hosts, log: log, limits: l, now: time.Now,
 		callers: buckets{rate: l.requestRate, burst: l.requestBurst},
 		upgrader: websocket.Upgrader{
@@ -112,7 +112,7 @@ func newServer(x *Exchange, hosts []string, log *slog.Logger, l limits) (*Server
 	})
 	mux.HandleFunc("GET /healthz", s.health)
 	mux.Handle("GET /assets/", asset.New(files))
-	if err := s.openSite(); err != nil {
+	if err := s.openSite(secret); err != nil {
 		return nil, err
 	}
 	mux.Handle("/{$}", owned(s.site))
@@ -125,13 +125,13 @@ func newServer(x *Exchange, hosts []string, log *slog.Logger, l limits) (*Server
 }
 
 // openSite makes the page, and a board for each market.
-func (s *Server) openSite() error {
+func (s *Server) openSite(secret []byte) error {
 	layout, err := template.ParseFS(templates, "assets/layout.html")
 	if err != nil {
 		return err
 	}
 	s.site, err = live.NewSite(&live.Options{
-		Layout: layout, Logger: s.log, MaxPages: s.limits.sessions, MaxFrame: s.limits.pageBytes,
+		Layout: layout, Secret: secret, Logger: s.log, MaxPages: s.limits.sessions, MaxFrame: s.limits.pageBytes,
 		EventRate: s.limits.requestRate, EventBurst: s.limits.requestBurst, WriteWait: s.limits.writeTimeout,
 		Explain: func(err error) string {
 			if e, known := refusalOf(err); known {

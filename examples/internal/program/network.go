@@ -18,8 +18,8 @@ type Network struct {
 	// Presence tells who is connected to which process. It is nil where the store knows of no network, which is any
 	// but NATS: then a process sees its own people.
 	Presence presence.Transport
-	// Secret signs the pages, so that those of one process may go on with another. It is that of the environment variable
-	// LEVADA_SECRET, and nil where there is none: then pages that come back to another process are loaded again.
+	// Secret signs the pages, so that those of one process may go on with another. It is what [Secret] returns. Where it is
+	// nil a page that comes back to another process has to fetch a new signature there first.
 	Secret []byte
 }
 
@@ -29,18 +29,25 @@ const secretVariable = "LEVADA_SECRET"
 // minSecret is the least length of a secret, in bytes.
 const minSecret = 32
 
-// network returns what the processes on a store reach each other by.
-func network(name string, store *eventstore.Store) (*Network, error) {
-	n := &Network{}
-	if secret := os.Getenv(secretVariable); secret != "" {
-		if len(secret) < minSecret {
-			return nil, fmt.Errorf("%s has %d bytes; it takes %d random ones at least", secretVariable, len(secret), minSecret)
-		}
-		n.Secret = []byte(secret)
+// Secret returns what signs the pages: that of the environment variable LEVADA_SECRET, or nil where there is none. An error
+// says what is wrong with it, and not what it is.
+func Secret() ([]byte, error) {
+	secret := os.Getenv(secretVariable)
+	if secret == "" {
+		return nil, nil
 	}
+	if len(secret) < minSecret {
+		return nil, fmt.Errorf("%s has %d bytes; it takes %d random ones at least", secretVariable, len(secret), minSecret)
+	}
+	return []byte(secret), nil
+}
+
+// network returns what the processes on a store reach each other by.
+func network(name string, store *eventstore.Store, secret []byte) *Network {
+	n := &Network{Secret: secret}
 	var nc *nats.Conn
 	if store.As(&nc) {
 		n.Presence = natspresence.New(nc, &natspresence.Options{Namespace: name, Logger: slog.Default()})
 	}
-	return n, nil
+	return n
 }

@@ -15,16 +15,14 @@ import (
 )
 
 func TestAStoreWithoutANetworkHasNone(t *testing.T) {
-	t.Setenv(secretVariable, "")
+	t.Parallel()
 	store := memstore.Open(nil)
 	t.Cleanup(func() { _ = store.Close() })
-	n, err := network("test", store)
-	require.NoError(t, err)
-	require.Equal(t, &Network{}, n)
+	require.Equal(t, &Network{}, network("test", store, nil))
 }
 
 func TestProcessesOnOneNATSStoreHaveTheirPeopleInCommon(t *testing.T) {
-	t.Setenv(secretVariable, "")
+	t.Parallel()
 	place, err := ParsePlace("", natstest.Run(t).URL(), nil)
 	require.NoError(t, err)
 	nodes := map[string]*presence.Presence{}
@@ -36,9 +34,7 @@ func TestProcessesOnOneNATSStoreHaveTheirPeopleInCommon(t *testing.T) {
 		if len(node) > 1 {
 			name = node
 		}
-		n, err := network(name, store)
-		require.NoError(t, err)
-		nodes[node], err = presence.New(&presence.Options{Node: node, Transport: n.Presence})
+		nodes[node], err = presence.New(&presence.Options{Node: node, Transport: network(name, store, nil).Presence})
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = nodes[node].Close() })
 	}

@@ -66,6 +66,10 @@ func (p *Program) Run(ctx context.Context, args []string, out, errs io.Writer) i
 }
 
 func (p *Program) serve(ctx context.Context, o *options, out io.Writer) (err error) {
+	secret, err := Secret()
+	if err != nil {
+		return err
+	}
 	l, err := net.Listen("tcp", o.addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%s is in use; -addr takes another address, and port 0 a free one", o.addr)
@@ -79,11 +83,7 @@ func (p *Program) serve(ctx context.Context, o *options, out io.Writer) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	net, err := network(p.Name, store)
-	if err != nil {
-		return err
-	}
-	app, err := p.Start(ctx, store, net)
+	app, err := p.Start(ctx, store, network(p.Name, store, secret))
 	if err != nil {
 		return err
 	}

@@ -29,14 +29,27 @@ type Site struct {
 	mux      *http.ServeMux
 }
 
-// New returns the pages of a shelf. A nil log is slog.Default.
-func New(s *shelf.Shelf, log *slog.Logger) (*Site, error) {
-	who, err := presence.New(&presence.Options{Logger: log})
+// Options are what the pages need from outside. The zero value is for a process that is alone.
+type Options struct {
+	// Presence carries who is reading between the processes that run on one store. Nil means that each has its own readers.
+	Presence presence.Transport
+	// Secret signs the pages; those processes have the same. See [live.Options].
+	Secret []byte
+	// Logger is for what nobody is told otherwise. Nil means [slog.Default].
+	Logger *slog.Logger
+}
+
+// New returns the pages of a shelf. Nil options are the zero value.
+func New(s *shelf.Shelf, opt *Options) (*Site, error) {
+	if opt == nil {
+		opt = &Options{}
+	}
+	who, err := presence.New(&presence.Options{Transport: opt.Presence, Logger: opt.Logger})
 	if err != nil {
 		return nil, err
 	}
 	site := &Site{shelf: s, presence: who, mux: http.NewServeMux()}
-	site.Live, err = live.NewSite(&live.Options{Layout: load("layout.html"), Explain: explain, Logger: log})
+	site.Live, err = live.NewSite(&live.Options{Layout: load("layout.html"), Explain: explain, Secret: opt.Secret, Logger: opt.Logger})
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ func newWorld(t *testing.T, store *eventstore.Store) *world {
 	log := slog.New(slog.DiscardHandler)
 	s, err := shelf.Open(store, log)
 	require.NoError(t, err)
-	site, err := New(s, log)
+	site, err := New(s, &Options{Logger: log})
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(context.Background())
 	over := make(chan error, 1)
