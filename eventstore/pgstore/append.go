@@ -11,11 +11,11 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/levada-go/levada/eventstore/driver"
+	"github.com/levada-go/levada/eventstore/internal/appends"
 )
 
 // Append implements [driver.Store]. If ctx ends while the server is at it, the
@@ -94,23 +94,32 @@ func (s *store) outcome(err error) error {
 
 // fits returns why an append can be no part of a batch.
 func (s *store) fits(a *driver.Append) error {
-	switch {
-	case len(a.Stream) > maxNameBytes:
+	if len(a.Stream) > maxNameBytes {
 		return fmt.Errorf("%w: stream name of %d bytes: more than %d", driver.ErrTooLarge, len(a.Stream), maxNameBytes)
-	case len(a.Events) > maxAppendEvents:
-		return fmt.Errorf("%w: %d events in one append: more than %d", driver.ErrTooLarge, len(a.Events), maxAppendEvents)
 	}
 	if err := checkText(a.Stream); err != nil {
 		return err
 	}
-	size := 0
 	for i := range a.Events {
 		if err := s.takes(&a.Events[i]); err != nil {
 			return err
 		}
-		size += a.Events[i].Size()
 	}
-	if size > s.limits.AppendBytes {
+	return s.holds([]driver.Append{*a})
+}
+
+// holds returns why appends are too much for one.
+func (s *store) holds(as []driver.Append) error {
+	events, size := appends.Events(as), 0
+	for i := range as {
+		for k := range as[i].Events {
+			size += as[i].Events[k].Size()
+		}
+	}
+	switch {
+	case events > maxAppendEvents:
+		return fmt.Errorf("%w: %d events in one append: more than %d", driver.ErrTooLarge, events, maxAppendEvents)
+	case size > s.limits.AppendBytes:
 		return fmt.Errorf("%w: an append of %d bytes: more than %d", driver.ErrTooLarge, size, s.limits.AppendBytes)
 	}
 	return nil
@@ -162,6 +171,7 @@ type batch struct {
 	streams numbered
 	tags    numbered
 	slots   map[int32]bool
+	inline  bool // inline funcs take part: see inlineSlot
 
 	appendStream []int32
 	expected     []int64
@@ -261,7 +271,7 @@ func (b *batch) addTo(st *statement) {
 	for i, t := range b.markTag {
 		marks[i] = tags[t-1]
 	}
-	st.texts(b.streams.names).ints(sortedKeys(b.slots)).texts(b.tags.names)
+	st.texts(b.streams.names).ints(b.locks()).texts(b.tags.names)
 	st.add(pgtype.Int4ArrayOID, at.done()).add(pgtype.Int8ArrayOID, expected.done()).add(pgtype.Int4ArrayOID, count.done())
 	st.ints(b.eventAppend).ints(b.eventNumber)
 	st.add(pgtype.UUIDArrayOID, id.done()).add(pgtype.UUIDArrayOID, correlation.done()).add(pgtype.UUIDArrayOID, causation.done())
@@ -279,13 +289,23 @@ func toJSON(v any) []byte {
 	return b
 }
 
-func sortedKeys(m map[int32]bool) []int32 {
-	keys := make([]int32, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
+// locks returns the type slots that the appends lock, in their order: those of their events shared.
+func (b *batch) locks() []int32 {
+	list := make([]int32, 0, len(b.slots)+1)
+	for k := range b.slots {
+		list = append(list, k)
 	}
-	slices.Sort(keys)
-	return keys
+	return b.inOrder(list)
+}
+
+// inOrder sorts slots, of which those marked by a minus are locked alone. The turn of inline funcs
+// comes before them.
+func (b *batch) inOrder(list []int32) []int32 {
+	slices.SortFunc(list, func(x, y int32) int { return int(max(x, -x) - max(y, -y)) })
+	if b.inline {
+		list = slices.Insert(list, 0, int32(-inlineSlot))
+	}
+	return list
 }
 
 // numbered gives numbers to distinct names, from 1 on.
@@ -322,7 +342,7 @@ type outcome struct {
 	before, actual []int64
 	first          uint64
 	time           time.Time
-	conflict       int64 // of append_if
+	conflict       int64 // of append_if; of append_atomic the append that failed
 }
 
 func (o *outcome) read(row [][]byte) (err error) {
@@ -366,270 +386,4 @@ func (b *batch) settle(o *outcome, results []driver.Result, err error) {
 			}
 		}
 	}
-}
-
-// AppendWith implements [driver.Inliner]. The handle is a pgx.Tx at a savepoint,
-// which fn may use as it likes but must neither commit nor roll back. The events have
-// taken their positions by then, so that readers of the log wait for the end of the
-// transaction, and so do appends to the same streams.
-func (s *store) AppendWith(ctx context.Context, as []driver.Append, fn func(tx any, events []driver.Recorded) error) []driver.Result {
-	ctx = context.WithoutCancel(ctx)
-	if err := s.enter(ctx); err != nil {
-		return all(as, err)
-	}
-	defer s.exit()
-	results := make([]driver.Result, len(as))
-	whole := newBatch(len(as))
-	for i := range as {
-		if results[i].Err = s.fits(&as[i]); results[i].Err == nil {
-			whole.add(i, &as[i])
-		}
-	}
-	if len(whole.appends) == 0 {
-		return results
-	}
-	err := s.inline(ctx, whole, as, results, fn)
-	if err != nil {
-		undo(as, results, err)
-		return results
-	}
-	s.watch.appended()
-	return results
-}
-
-// undo gives the error of a commit to the appends that were part of it, and to those
-// that conflicted with one of these: they were judged by what may not be there.
-func undo(as []driver.Append, results []driver.Result, err error) {
-	wrote := map[string]bool{}
-	for i := range results {
-		var conflict *driver.ConflictError
-		switch {
-		case results[i].Err == nil:
-			wrote[as[i].Stream] = true
-			results[i] = driver.Result{Err: err}
-		case wrote[as[i].Stream] && errors.As(results[i].Err, &conflict):
-			results[i].Err = err
-		}
-	}
-}
-
-// inline runs the appends of a batch one by one in a transaction. An error concerns
-// those that have none of their own.
-func (s *store) inline(ctx context.Context, whole *batch, as []driver.Append, results []driver.Result, fn func(tx any, events []driver.Recorded) error) error {
-	tx, err := s.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
-	if err != nil {
-		return s.fault(err)
-	}
-	defer func() { _ = tx.Rollback(ctx) }()
-	// All that the appends lock, in the order in which everybody does, and first their turn.
-	whole.streams.sort()
-	whole.tags.sort()
-	slots := append([]int32{-inlineSlot}, sortedKeys(whole.slots)...)
-	lock := newStatement(s.sql.lock).ints(slots).texts(whole.tags.names).texts(whole.streams.names)
-	if err := query(ctx, tx.Conn().PgConn(), lock, nil); err != nil {
-		return s.fault(err)
-	}
-	state := &inlineState{}
-	for _, i := range whole.appends {
-		if err := s.inlineOne(ctx, tx, state, &as[i], &results[i], fn); err != nil {
-			return s.fault(err) // nothing was committed
-		}
-	}
-	err = tx.Commit(ctx)
-	if err == nil && s.opt.committed != nil {
-		err = s.opt.committed()
-	}
-	if errors.Is(err, pgx.ErrTxCommitRollback) {
-		return err
-	}
-	return s.outcome(err)
-}
-
-// inlineOne is one append of AppendWith. An error ends them all.
-func (s *store) inlineOne(ctx context.Context, tx pgx.Tx, state *inlineState, a *driver.Append, r *driver.Result, fn func(tx any, events []driver.Recorded) error) error {
-	point, err := tx.Begin(ctx)
-	if err != nil {
-		return err
-	}
-	b := newBatch(1)
-	b.add(0, a)
-	st := newStatement(s.sql.append)
-	b.addTo(st)
-	var out outcome
-	if err := query(ctx, point.Conn().PgConn(), st, out.read); err != nil {
-		return err
-	}
-	results := make([]driver.Result, 1)
-	b.settle(&out, results, nil)
-	*r = results[0]
-	if r.Err == nil && len(a.Events) > 0 {
-		if err := fn(&appendTx{guest{point}, r.Positions[0], state}, recorded(a, r)); err != nil {
-			*r = driver.Result{Err: err}
-		}
-	}
-	if r.Err != nil {
-		return point.Rollback(ctx)
-	}
-	if err := point.Commit(ctx); err != nil {
-		// fn went on after one of its statements had failed.
-		*r = driver.Result{Err: fmt.Errorf("pgstore: inline: %w", err)}
-		return point.Rollback(ctx)
-	}
-	if len(r.Positions) > 0 {
-		state.keep(r.Positions)
-	}
-	return nil
-}
-
-// recorded returns the events of an append as readers will see them.
-func recorded(a *driver.Append, r *driver.Result) []driver.Recorded {
-	events := make([]driver.Recorded, len(a.Events))
-	for i := range a.Events {
-		e := a.Events[i]
-		if len(e.Data) == 0 {
-			e.Data = nil
-		}
-		if len(e.Metadata) == 0 {
-			e.Metadata = nil
-		}
-		if len(e.Tags) == 0 {
-			e.Tags = nil
-		}
-		events[i] = driver.Recorded{Event: e, Stream: a.Stream, Version: r.Version - uint64(len(a.Events)-1-i), Position: r.Positions[i], Time: r.Time}
-	}
-	return events
-}
-
-// AppendIf implements [driver.Conditional].
-func (s *store) AppendIf(ctx context.Context, items []driver.QueryItem, after uint64, events []driver.StreamEvent, fn func(tx any, events []driver.Recorded) error) driver.Result {
-	if err := s.enter(ctx); err != nil {
-		return driver.Result{Err: err}
-	}
-	defer s.exit()
-	as := runs(events)
-	b := newBatch(len(as))
-	for i := range as {
-		if err := s.fits(&as[i]); err != nil {
-			return driver.Result{Err: err}
-		}
-		b.add(i, &as[i])
-	}
-	if len(events) > maxAppendEvents {
-		return driver.Result{Err: fmt.Errorf("%w: %d events in one append: more than %d", driver.ErrTooLarge, len(events), maxAppendEvents)}
-	}
-	st := conditional(s, items, after, b)
-	var out outcome
-	err := s.write(ctx, func(c *pgconn.PgConn) error { return query(ctx, c, st, out.read) })
-	if err == nil && out.conflict != 0 {
-		return driver.Result{Err: &driver.ConflictError{Actual: uint64(out.conflict)}}
-	}
-	results := make([]driver.Result, len(as))
-	b.settle(&out, results, err)
-	var r driver.Result
-	for i := range results {
-		if results[i].Err != nil {
-			return driver.Result{Err: results[i].Err}
-		}
-		r.Positions = append(r.Positions, results[i].Positions...)
-		r.Last, r.Version, r.Time = results[i].Last, results[i].Version, results[i].Time
-	}
-	if err == nil && len(r.Positions) > 0 {
-		s.watch.appended()
-	}
-	return r
-}
-
-// conditional is the statement that appends a batch under a condition.
-func conditional(s *store, items []driver.QueryItem, after uint64, b *batch) *statement {
-	c := newCondition(items)
-	st := newStatement(s.sql.appendIf).add(pgtype.JSONOID, c.json()).position(after).ints(c.slots(b)).texts(c.tags.names)
-	b.addTo(st)
-	return st
-}
-
-// runs makes an append of each run of events of one stream.
-func runs(events []driver.StreamEvent) (as []driver.Append) {
-	for i := range events {
-		e := &events[i]
-		if n := len(as); n == 0 || as[n-1].Stream != e.Stream {
-			as = append(as, driver.Append{Stream: e.Stream, Expected: driver.Any})
-		}
-		a := &as[len(as)-1]
-		a.Events = append(a.Events, e.Event)
-	}
-	return as
-}
-
-// A condition is the items under which nothing must lie above a position.
-type condition struct {
-	items []driver.QueryItem
-	tags  numbered
-	all   bool // one of them selects everything
-}
-
-// newCondition leaves out what can select nothing.
-func newCondition(items []driver.QueryItem) *condition {
-	c := &condition{}
-	for _, q := range items {
-		if slices.ContainsFunc(q.Tags, func(t string) bool { return !storable(t) }) {
-			continue
-		}
-		if len(q.Types) > 0 {
-			q.Types = slices.DeleteFunc(slices.Clone(q.Types), func(t string) bool { return !storable(t) })
-			if len(q.Types) == 0 {
-				continue
-			}
-		}
-		for _, t := range q.Tags {
-			c.tags.number(t)
-		}
-		c.all = c.all || len(q.Types)+len(q.Tags) == 0
-		c.items = append(c.items, q)
-	}
-	return c
-}
-
-// slots returns the type slots that the append locks: those of items without tags
-// alone, marked by a minus, those of its events with others, in their order.
-func (c *condition) slots(b *batch) []int32 {
-	slots := map[int32]int32{}
-	for k := range b.slots {
-		slots[k] = k
-	}
-	for _, q := range c.items {
-		if len(q.Tags) == 0 {
-			for _, t := range q.Types {
-				slots[typeSlot(t)] = -typeSlot(t)
-			}
-		}
-	}
-	if c.all {
-		for k := range int32(typeSlots) {
-			slots[k+1] = -(k + 1)
-		}
-	}
-	list := make([]int32, 0, len(slots))
-	for _, k := range slots {
-		list = append(list, k)
-	}
-	slices.SortFunc(list, func(x, y int32) int { return int(max(x, -x) - max(y, -y)) })
-	return list
-}
-
-// json returns the items for the function find.
-func (c *condition) json() []byte {
-	type item struct {
-		Types []string `json:"types,omitempty"`
-		Tags  []int32  `json:"tags,omitempty"`
-	}
-	list := make([]item, len(c.items))
-	for i, q := range c.items {
-		list[i].Types = q.Types
-		for k, t := range q.Tags {
-			if !slices.Contains(q.Tags[:k], t) {
-				list[i].Tags = append(list[i].Tags, c.tags.number(t))
-			}
-		}
-	}
-	return toJSON(list)
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/levada-go/levada/eventstore"
@@ -217,6 +218,48 @@ func BenchmarkHead(b *testing.B) {
 					s.watch.forget()
 				}
 				_, err := s.head(ctx)
+				require.NoError(b, err)
+			}
+		})
+	}
+}
+
+// BenchmarkInline appends from one caller: alone, with a func that does nothing in the
+// transaction, and with one that moves a projection of a model. An operation is one append.
+func BenchmarkInline(b *testing.B) {
+	be := newBench(b, 8)
+	ctx := context.Background()
+	store := eventstore.New(be.open(b, Options{NoListen: true}), nil)
+	m, err := Target(ctx, store, Model{Tables: []string{"counts"}, Schema: "CREATE TABLE counts(n bigint); INSERT INTO counts VALUES(0)"})
+	require.NoError(b, err)
+	seed := uint64(1)
+	for _, f := range []struct {
+		name string
+		fn   func(tx any, events []*eventstore.Recorded) error
+	}{
+		{"alone", nil},
+		{"nothing", func(any, []*eventstore.Recorded) error { return nil }},
+		{"model", func(tx any, events []*eventstore.Recorded) error {
+			return m.UpdateIn(ctx, tx, "p", func(tx pgx.Tx, _ eventstore.Position) (eventstore.Position, error) {
+				_, err := tx.Exec(ctx, "UPDATE counts SET n = n + 1")
+				return events[0].Position, err
+			})
+		}},
+	} {
+		b.Run(f.name, func(b *testing.B) {
+			if f.fn != nil {
+				stop, err := store.Inline(func(_ context.Context, tx any, events []*eventstore.Recorded) error { return f.fn(tx, events) })
+				require.NoError(b, err)
+				defer stop()
+			}
+			w := newWorkload(seed)
+			seed++
+			b.ResetTimer()
+			for range b.N {
+				a := w.next(1)
+				e := &a.Events[0]
+				_, err := store.Append(ctx, eventstore.StreamName(a.Stream), eventstore.Expected(a.Expected),
+					eventstore.Event{Type: e.Type, Raw: e.Data, ContentType: e.ContentType, Metadata: e.Metadata})
 				require.NoError(b, err)
 			}
 		})

@@ -4,7 +4,7 @@ import "strings"
 
 // statements are the SQL of a store, for its schema.
 type statements struct {
-	head, append, appendIf, lock                            string
+	head, append, appendAtomic, appendIf, lock              string
 	stream, forward, backward                               string
 	streams, categoryStreams, streamsAfterBytes, categories string
 	truncate, delete, purge, positionAt                     string
@@ -41,9 +41,10 @@ func statementsFor(n *names) statements {
 			WHERE s.name = $1 ORDER BY e.version ` + order)
 	}
 	return statements{
-		head:     n.expand(`SELECT horizon, last FROM @schema@.head($1)`),
-		append:   n.expand(`SELECT before, actual, first, recorded FROM @schema@.append(` + placeholders(1, batchParameters) + `)`),
-		appendIf: n.expand(`SELECT before, actual, first, recorded, conflict FROM @schema@.append_if(` + placeholders(1, 4+batchParameters) + `)`),
+		head:         n.expand(`SELECT horizon, last FROM @schema@.head($1)`),
+		append:       n.expand(`SELECT before, actual, first, recorded FROM @schema@.append(` + placeholders(1, batchParameters) + `)`),
+		appendAtomic: n.expand(`SELECT before, actual, first, recorded, failed FROM @schema@.append_atomic(` + placeholders(1, batchParameters) + `)`),
+		appendIf:     n.expand(`SELECT before, actual, first, recorded, conflict FROM @schema@.append_if(` + placeholders(1, 4+batchParameters) + `)`),
 
 		lock: n.expand(`SELECT @schema@.lock($1, $2, $3)::text`),
 

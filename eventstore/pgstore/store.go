@@ -13,6 +13,22 @@ import (
 	"github.com/levada-go/levada/eventstore/driver"
 )
 
+// Capabilities beyond driver.Store.
+var (
+	_ driver.Store        = (*store)(nil)
+	_ driver.Batcher      = (*store)(nil)
+	_ driver.Inliner      = (*store)(nil)
+	_ driver.Atomic       = (*store)(nil)
+	_ driver.Conditional  = (*store)(nil)
+	_ driver.Lister       = (*store)(nil)
+	_ driver.Deleter      = (*store)(nil)
+	_ driver.Dater        = (*store)(nil)
+	_ driver.Snapshotter  = (*store)(nil)
+	_ driver.Checkpointer = (*store)(nil)
+	_ driver.Leaser       = (*store)(nil)
+	_ driver.Viewer       = (*store)(nil)
+)
+
 // A store is the driver.
 type store struct {
 	pool   *pgxpool.Pool
@@ -149,11 +165,17 @@ func (s *store) together(ctx context.Context, sts []*statement, row func(i int, 
 		return s.fault(err)
 	}
 	defer c.Release()
+	return s.fault(pipeline(ctx, c.Conn().PgConn(), sts, row))
+}
+
+// pipeline runs statements on a connection in one round trip. Unless it is in a transaction, they
+// are one.
+func pipeline(ctx context.Context, c *pgconn.PgConn, sts []*statement, row func(i int, row [][]byte) error) (err error) {
 	var b pgconn.Batch
 	for _, st := range sts {
 		b.ExecParams(st.sql, st.values, st.oids, binaryFormat, binaryFormat)
 	}
-	m := c.Conn().PgConn().ExecBatch(ctx, &b)
+	m := c.ExecBatch(ctx, &b)
 	for i := 0; m.NextResult(); i++ {
 		if rowErr := rows(m.ResultReader(), func(values [][]byte) error { return row(i, values) }); rowErr != nil && err == nil {
 			err = rowErr
@@ -162,7 +184,7 @@ func (s *store) together(ctx context.Context, sts []*statement, row func(i int, 
 	if closing := m.Close(); closing != nil {
 		err = closing
 	}
-	return s.fault(err)
+	return err
 }
 
 // SQLSTATEs that mean something here. Those that begin with LV are the schema's own.

@@ -67,7 +67,7 @@ type ReadModel struct {
 	lockTimeout time.Duration
 }
 
-type modelStatements struct{ load, begin, move, forget, forgetAll, enlist, lock string }
+type modelStatements struct{ load, begin, move, forget, forgetAll, enlist, lock, busy, hidden string }
 
 // Target keeps a read model in the database of the store, so that one query, or an
 // inline projection, sees both. Handlers and appends do not wait for each other. A handler may be
@@ -189,6 +189,9 @@ func (r *ReadModel) expand() {
 		forgetAll: "DELETE FROM " + positions + " WHERE tables = $1",
 		enlist:    "INSERT INTO " + positions + " (name, position, tables) VALUES ($1, 0, $2) ON CONFLICT (name) DO NOTHING",
 		lock:      "SELECT position FROM " + positions + " WHERE name = $1 FOR UPDATE",
+	}
+	if r.store != nil {
+		r.sql.busy, r.sql.hidden = inlineStatements(r.store.Schema)
 	}
 }
 
