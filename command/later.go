@@ -71,7 +71,7 @@ func CancelScheduled(ctx context.Context, h Handler, key string) error {
 
 func scheduled(res Result, err error) (Result, error) {
 	if errors.Is(err, ErrUnrouted) {
-		err = fmt.Errorf("%w: %w", ErrNoScheduler, err)
+		err = fmt.Errorf("%w: an App with Config.Commands does, or a schedule.Timers: %w", ErrNoScheduler, err)
 	}
 	return res, err
 }

@@ -42,7 +42,7 @@ type Appended struct {
 // ctx's and ErrOutcomeUnknown, and the commit goes on.
 func (s *Store) Append(ctx context.Context, stream StreamName, expected Expected, events ...Event) (Appended, error) {
 	if s.opt.Trace.AppendStart != nil {
-		ctx = s.opt.Trace.AppendStart(ctx, AppendInfo{stream, expected, len(events)})
+		ctx = s.opt.Trace.AppendStart(ctx, AppendInfo{Stream: stream, Expected: expected, Events: len(events)})
 	}
 	at, err := s.append(ctx, stream, expected, events)
 	if s.opt.Trace.AppendEnd != nil {
@@ -52,7 +52,15 @@ func (s *Store) Append(ctx context.Context, stream StreamName, expected Expected
 }
 
 func (s *Store) append(ctx context.Context, stream StreamName, expected Expected, events []Event) (Appended, error) {
-	a, err := s.prepare(ctx, stream, expected, events)
+	err := s.admits(len(events))
+	var a prepared
+	if err == nil {
+		var size int
+		a, err = s.prepare(ctx, stream, expected, events, &size)
+	}
+	if err == nil {
+		err = distinct(len(events), func(i int) [16]byte { return a.Events[i].ID })
+	}
 	if err != nil {
 		return Appended{}, fmt.Errorf("eventstore: append to %.80q: %w", string(stream), err)
 	}
@@ -83,44 +91,43 @@ type prepared struct {
 	bytes int
 }
 
-func (s *Store) prepare(ctx context.Context, stream StreamName, expected Expected, events []Event) (prepared, error) {
-	var a prepared
-	if s.closing.Load() {
-		return a, ErrClosed
+// admits refuses appends of no events, or of more than the store takes, or once it is closed.
+func (s *Store) admits(events int) error {
+	switch {
+	case s.closing.Load():
+		return ErrClosed
+	case events == 0:
+		return ErrNoEvents
+	case events > s.limits.AppendEvents:
+		return fmt.Errorf("%w: %d events in one append: more than %d", ErrTooLarge, events, s.limits.AppendEvents)
 	}
+	return nil
+}
+
+// prepare encodes what one stream gets of an append, whose size grows by it.
+func (s *Store) prepare(ctx context.Context, stream StreamName, expected Expected, events []Event, size *int) (prepared, error) {
+	var a prepared
 	if err := s.writable(ctx, stream); err != nil {
 		return a, err
 	}
 	if expected < StreamExists {
 		return a, fmt.Errorf("%w: expected version is none (%d): want at most %d", ErrInvalid, int64(expected), int64(math.MaxInt64))
 	}
-	switch {
-	case len(events) == 0:
-		return a, ErrNoEvents
-	case len(events) > s.limits.AppendEvents:
-		return a, fmt.Errorf("%w: %d events in one append: more than %d", ErrTooLarge, len(events), s.limits.AppendEvents)
-	}
 	a.Append = driver.Append{Stream: string(stream), Expected: int64(expected), Events: make([]driver.Event, len(events))}
 	if s.tail.active.Load() {
 		a.data = make([]any, len(events))
 	}
+	before := *size
 	for i := range events {
-		e := &events[i]
-		if err := s.encode(ctx, e, &a.Events[i]); err != nil {
+		if err := s.encodeSized(ctx, &events[i], &a.Events[i], size); err != nil {
 			return a, err
 		}
 		if a.data != nil {
-			a.data[i] = e.Data
-		}
-		n := a.Events[i].Size()
-		if n > s.limits.EventBytes {
-			return a, fmt.Errorf("%w: a %s of %d bytes: more than %d", ErrTooLarge, a.Events[i].Type, n, s.limits.EventBytes)
-		}
-		if a.bytes += n; a.bytes > s.limits.AppendBytes {
-			return a, fmt.Errorf("%w: an append of more than %d bytes", ErrTooLarge, s.limits.AppendBytes)
+			a.data[i] = events[i].Data
 		}
 	}
-	return a, distinct(a.Events)
+	a.bytes = *size - before
+	return a, nil
 }
 
 // writable refuses stream names that users may not append to.
@@ -137,22 +144,38 @@ func (s *Store) writable(ctx context.Context, stream StreamName) error {
 	return nil
 }
 
-func distinct(events []driver.Event) error {
-	if len(events) <= 8 {
-		for i := range events {
+// distinct refuses an append of n events of which two have the same id.
+func distinct(n int, id func(i int) [16]byte) error {
+	if n <= 8 {
+		for i := range n {
 			for j := range i {
-				if events[i].ID == events[j].ID {
-					return fmt.Errorf("%w: %s twice in one append", ErrDuplicate, ID(events[i].ID))
+				if id(i) == id(j) {
+					return fmt.Errorf("%w: %s twice in one append", ErrDuplicate, ID(id(i)))
 				}
 			}
 		}
 		return nil
 	}
-	seen := make(map[[16]byte]struct{}, len(events))
-	for i := range events {
-		if seen[events[i].ID] = struct{}{}; len(seen) != i+1 {
-			return fmt.Errorf("%w: %s twice in one append", ErrDuplicate, ID(events[i].ID))
+	seen := make(map[[16]byte]struct{}, n)
+	for i := range n {
+		if seen[id(i)] = struct{}{}; len(seen) != i+1 {
+			return fmt.Errorf("%w: %s twice in one append", ErrDuplicate, ID(id(i)))
 		}
+	}
+	return nil
+}
+
+// encodeSized encodes an event of an append, whose size grows by it.
+func (s *Store) encodeSized(ctx context.Context, e *Event, out *driver.Event, size *int) error {
+	if err := s.encode(ctx, e, out); err != nil {
+		return err
+	}
+	n := out.Size()
+	if n > s.limits.EventBytes {
+		return fmt.Errorf("%w: a %s of %d bytes: more than %d", ErrTooLarge, out.Type, n, s.limits.EventBytes)
+	}
+	if *size += n; *size > s.limits.AppendBytes {
+		return fmt.Errorf("%w: an append of more than %d bytes", ErrTooLarge, s.limits.AppendBytes)
 	}
 	return nil
 }
@@ -185,7 +208,10 @@ func (s *Store) encode(ctx context.Context, e *Event, out *driver.Event) error {
 	info := s.Types.load().byType[reflect.TypeOf(e.Data)]
 	switch {
 	case info == nil:
-		return fmt.Errorf("%w %T", ErrUnregistered, e.Data)
+		if reflect.TypeOf(e.Data).Kind() == reflect.Pointer {
+			return fmt.Errorf("%w %T: Data is a value, not a pointer to one", ErrUnregistered, e.Data)
+		}
+		return fmt.Errorf("%w %T: list it among an aggregate's Events, or give it a name by Store.Types.Register", ErrUnregistered, e.Data)
 	case info.old:
 		return fmt.Errorf("%w %T: it is an old form, kept for reading", ErrUnregistered, e.Data)
 	case e.Type != "" && e.Type != info.name:
@@ -276,33 +302,54 @@ func (s *Store) labels(ctx context.Context, e *Event) error {
 
 // appendedBefore decides whether a conflict is the echo of the same append.
 func (s *Store) appendedBefore(ctx context.Context, a driver.Append, conflict *ConflictError) (Appended, error) {
-	after := uint64(0)
+	if !placed(a.Expected) || uint64(conflict.Actual) <= uint64(max(a.Expected, 0)) {
+		return Appended{}, conflict
+	}
+	at, have, err := s.inPlace(ctx, a)
 	switch {
-	case a.Expected > 0:
-		after = uint64(a.Expected)
-	case a.Expected != driver.NoStream:
-		return Appended{}, conflict
+	case err != nil:
+		return Appended{}, undecided(conflict, err)
+	case have == allOfIt:
+		return at, nil
+	case have == someOfIt:
+		return Appended{}, fmt.Errorf("eventstore: append to %s: %w: some of its events are stored already", a.Stream, ErrDuplicate)
 	}
-	if uint64(conflict.Actual) <= after {
-		return Appended{}, conflict
-	}
+	return Appended{}, conflict
+}
+
+// placed reports whether an expectation says at which versions the events will be.
+func placed(expected int64) bool { return expected > 0 || expected == driver.NoStream }
+
+// A standing says how much of an append is stored.
+type standing uint8
+
+const (
+	noneOfIt standing = iota
+	someOfIt
+	allOfIt
+)
+
+// inPlace reports how much of an append stands where its expectation, which is placed, would
+// put it, and where it ends if it is all of it.
+func (s *Store) inPlace(ctx context.Context, a driver.Append) (at Appended, have standing, err error) {
+	after := uint64(max(a.Expected, 0))
 	if a.Expected == driver.NoStream {
 		// What there is now began after the last deletion.
 		info, err := s.d.Stream(ctx, a.Stream)
 		if err != nil {
-			return Appended{}, undecided(conflict, err)
+			return Appended{}, noneOfIt, err
 		}
 		after = info.Origin
 	}
-	have, err := s.d.ReadStream(ctx, a.Stream, after, driver.Forward, len(a.Events))
+	events, err := s.d.ReadStream(ctx, a.Stream, after, driver.Forward, len(a.Events))
 	if err != nil {
-		return Appended{}, undecided(conflict, err)
+		return Appended{}, noneOfIt, err
 	}
-	stored := make(map[[16]byte]int, len(have))
-	for i := range have {
-		stored[have[i].ID] = i
+	stored := make(map[[16]byte]int, len(events))
+	for i := range events {
+		stored[events[i].ID] = i
 	}
-	same, some := len(have) == len(a.Events), false
+	same, some := len(events) == len(a.Events), false
 	for i := range a.Events {
 		j, ok := stored[a.Events[i].ID]
 		some = some || ok
@@ -310,12 +357,12 @@ func (s *Store) appendedBefore(ctx context.Context, a driver.Append, conflict *C
 	}
 	switch {
 	case same:
-		last := have[len(have)-1]
-		return Appended{Version(last.Version), Position(last.Position)}, nil
+		last := events[len(events)-1]
+		return Appended{Version(last.Version), Position(last.Position)}, allOfIt, nil
 	case some:
-		return Appended{}, fmt.Errorf("eventstore: append to %s: %w: some of its events are stored already", a.Stream, ErrDuplicate)
+		return Appended{}, someOfIt, nil
 	}
-	return Appended{}, conflict
+	return Appended{}, noneOfIt, nil
 }
 
 // undecided is the error of an append that conflicted, perhaps with itself: what
@@ -330,21 +377,33 @@ func undecided(conflict *ConflictError, err error) error {
 
 // appendDirect appends on a driver that commits each append by itself.
 func (s *Store) appendDirect(ctx context.Context, a prepared) driver.Result {
-	s.direct.RLock()
-	if s.closing.Load() {
-		s.direct.RUnlock()
-		return driver.Result{Err: ErrClosed}
-	}
-	return await(ctx, func(ctx context.Context) driver.Result {
-		defer s.direct.RUnlock()
+	return s.alone(ctx, func(ctx context.Context) driver.Result {
 		var res driver.Result
-		if list := s.inlined(); len(list) > 0 {
-			res = s.appendWith(ctx, []driver.Append{a.Append}, list)[0]
+		if fn := s.takingPart(); fn != nil {
+			res = s.d.(driver.Inliner).AppendWith(ctx, []driver.Append{a.Append}, fn)[0]
 		} else {
 			res = s.d.Append(ctx, a.Append)
 		}
 		s.appended(&a, &res)
 		return res
+	})
+}
+
+// alone runs commit, an append that is committed by itself: not once the store is closing, which
+// waits for it, nor once ctx has ended. The commit goes on when ctx ends later.
+func (s *Store) alone(ctx context.Context, commit func(context.Context) driver.Result) driver.Result {
+	s.direct.RLock()
+	err := ctx.Err()
+	if s.closing.Load() {
+		err = ErrClosed
+	}
+	if err != nil {
+		s.direct.RUnlock()
+		return driver.Result{Err: err}
+	}
+	return await(ctx, func(ctx context.Context) driver.Result {
+		defer s.direct.RUnlock()
+		return commit(ctx)
 	})
 }
 

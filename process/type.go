@@ -174,7 +174,7 @@ func (d *definition[S]) types(t *eventstore.Types) ([]string, error) {
 		if name, ok := r.name(t); ok {
 			names = append(names, name)
 		} else {
-			faults = append(faults, fmt.Errorf("process %s: route of %v: %w", d.Name, rt, eventstore.ErrUnregistered))
+			faults = append(faults, fmt.Errorf("process %s: route of %v: %w: list it among an aggregate's Events, or give it a name by Store.Types.Register", d.Name, rt, eventstore.ErrUnregistered))
 		}
 	}
 	slices.Sort(names)

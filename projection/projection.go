@@ -261,7 +261,11 @@ func (p *Projection[T]) plan(store *eventstore.Store) (plan[T], error) {
 		handlers[h.event] = h
 		name, ok := h.name(&store.Types)
 		if !ok {
-			fault("handler for %v: %w", h.event, eventstore.ErrUnregistered)
+			todo := "list it among an aggregate's Events, or give it a name by Store.Types.Register"
+			if h.event.Kind() == reflect.Pointer {
+				todo = "events are values, not pointers"
+			}
+			fault("handler for %v: %w: %s", h.event, eventstore.ErrUnregistered, todo)
 			continue
 		}
 		filter.Types = append(filter.Types, name)

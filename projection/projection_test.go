@@ -34,7 +34,7 @@ func TestAddReportsWhatIsWrongBeforeAnythingRuns(t *testing.T) {
 		"no category in it":       {func(p *projection.Projection[*Log]) { p.Filter.Categories = []string{"sum-1"} }, `"sum-1" is no category`},
 		"a handler of nothing":    {func(p *projection.Projection[*Log]) { p.Handlers = make([]projection.Handler[*Log], 1) }, "On did not make"},
 		"two handlers of a type":  {func(p *projection.Projection[*Log]) { p.Handlers = append(p.Handlers, ok) }, "two handlers for projection_test.Added"},
-		"an unregistered type":    {func(p *projection.Projection[*Log]) { p.Handlers = append(p.Handlers, other) }, "projection_test.Unknown: eventstore: unregistered"},
+		"an unregistered type":    {func(p *projection.Projection[*Log]) { p.Handlers = append(p.Handlers, other) }, "projection_test.Unknown: eventstore: unregistered type: list it among"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -122,7 +122,7 @@ func TargetIn(store *eventstore.Store, m Model) (*ReadModel, error) {
 func dbOf(store *eventstore.Store) (*DB, error) {
 	var db *DB
 	if !store.As(&db) {
-		return nil, fmt.Errorf("sqlitestore: the store is of another kind: %w", errors.ErrUnsupported)
+		return nil, fmt.Errorf("sqlitestore: the store is of another kind, for which there is TargetFile: %w", errors.ErrUnsupported)
 	}
 	return db, nil
 }

@@ -30,7 +30,7 @@ func Acquire(path string) (*Lock, error) {
 	if err == nil && !ok {
 		err = ErrHeld
 		if pid := readPID(f); pid > 0 {
-			err = fmt.Errorf("%w: by process %d", ErrHeld, pid)
+			err = fmt.Errorf("%w, process %d", ErrHeld, pid)
 		}
 	}
 	if err != nil {

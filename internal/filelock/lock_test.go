@@ -18,7 +18,7 @@ func TestOneHasTheLockAtATime(t *testing.T) {
 	require.NoError(t, err)
 	_, err = filelock.Acquire(path)
 	require.ErrorIs(t, err, filelock.ErrHeld)
-	require.ErrorContains(t, err, fmt.Sprint("by process ", os.Getpid()))
+	require.ErrorContains(t, err, fmt.Sprint("another, process ", os.Getpid()))
 	require.NoError(t, first.Release())
 	require.FileExists(t, path)
 	second, err := filelock.Acquire(path)
