@@ -16,11 +16,12 @@ type inline struct {
 
 // Inline calls fn inside the transaction of every append that this Store makes from
 // now on, once for each append, with the engine's own transaction and the events as
-// readers will see them; tx is nil for an engine that has none. If fn fails or
+// readers will see them; tx is nil for an engine that has none. Appends to several
+// streams, of an [AtomicStore] or a [TagStore], are one call with the events of all streams, in
+// the order of their positions. If fn fails or
 // panics, that append fails with its error and nothing of it is written; others that
 // are committed together with it are not concerned. Appends wait while fn runs. It
-// must neither write to the Store nor modify or keep the events. Conditional appends,
-// see [Store.Tags], cannot take fn along: they are made without it.
+// must neither write to the Store nor modify or keep the events.
 //
 // Call stop to end that. An engine that cannot do it is an ErrUnsupported.
 func (s *Store) Inline(fn func(ctx context.Context, tx any, events []*Recorded) error) (stop func(), err error) {
@@ -47,11 +48,16 @@ func (s *Store) inlined() []*inline {
 
 func (s *Store) setInlines(list []*inline) { s.inlines.list.Store(&list) }
 
-// appendWith appends with all inline funcs.
-func (s *Store) appendWith(ctx context.Context, as []driver.Append, list []*inline) []driver.Result {
+// takingPart returns what calls all inline funcs in the transaction of an append, or of several that are
+// committed together; nil if there are none.
+func (s *Store) takingPart() func(tx any, stored []driver.Recorded) error {
+	list := s.inlined()
+	if len(list) == 0 {
+		return nil
+	}
 	// Appends of several callers are committed together: the context is none of theirs.
 	together := system.Within(context.Background())
-	return s.d.(driver.Inliner).AppendWith(ctx, as, func(tx any, stored []driver.Recorded) (err error) {
+	return func(tx any, stored []driver.Recorded) (err error) {
 		defer func() {
 			if p := recover(); p != nil {
 				err = fmt.Errorf("eventstore: inline: panic: %v", p)
@@ -64,5 +70,5 @@ func (s *Store) appendWith(ctx context.Context, as []driver.Append, list []*inli
 			}
 		}
 		return nil
-	})
+	}
 }

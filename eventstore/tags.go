@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/levada-go/levada/eventstore/driver"
 )
@@ -73,12 +74,40 @@ type To struct {
 
 // Append appends events, each at the end of its stream and all or none, unless
 // one that unless selects lies after a position: then it returns an ErrConflict
-// and nothing was written. Other errors are those of [Store.Append].
+// and nothing was written. Other errors are those of [Store.Append], and so is what becomes of an append
+// whose ctx ends. What takes part by [Store.Inline] has all events in one call.
 //
 // An append that conflicts, and whose events, by the ids that they were given, are stored after the position already, is
 // a repetition: it returns the position that the first one did. If only some of them are, it is an ErrDuplicate. So
 // an append of events that unless selects can be repeated when its outcome is unknown.
 func (t *TagStore) Append(ctx context.Context, unless Query, after Position, events ...To) (Position, error) {
+	trace := t.s.opt.Trace
+	if trace.AppendStart != nil {
+		ctx = trace.AppendStart(ctx, conditionalInfo(events))
+	}
+	pos, err := t.decide(ctx, unless, after, events)
+	if trace.AppendEnd != nil {
+		trace.AppendEnd(ctx, Appended{Position: pos}, err)
+	}
+	return pos, err
+}
+
+// conditionalInfo is what a Trace is told of a conditional append.
+func conditionalInfo(events []To) AppendInfo {
+	info := AppendInfo{Events: len(events), Conditional: true}
+	for i := range events {
+		if !slices.Contains(info.Streams, events[i].Stream) {
+			info.Streams = append(info.Streams, events[i].Stream)
+		}
+	}
+	if len(events) > 0 {
+		info.Stream = events[0].Stream
+	}
+	return info
+}
+
+// decide appends, and decides whether a conflict is the echo of the same append.
+func (t *TagStore) decide(ctx context.Context, unless Query, after Position, events []To) (Position, error) {
 	pos, err := t.append(ctx, unless, after, events)
 	if _, ok := errors.AsType[*driver.ConflictError](err); ok {
 		if first, rerr := t.repeated(ctx, after, events); rerr != nil {
@@ -98,48 +127,33 @@ func (t *TagStore) Append(ctx context.Context, unless Query, after Position, eve
 
 func (t *TagStore) append(ctx context.Context, unless Query, after Position, events []To) (Position, error) {
 	s := t.s
-	switch {
-	case s.closing.Load():
-		return 0, ErrClosed
-	case len(events) == 0:
-		return 0, ErrNoEvents
-	case len(events) > s.limits.AppendEvents:
-		return 0, fmt.Errorf("%w: %d events in one append: more than %d", ErrTooLarge, len(events), s.limits.AppendEvents)
+	if err := s.admits(len(events)); err != nil {
+		return 0, err
 	}
 	out := make([]driver.StreamEvent, len(events))
-	plain := make([]driver.Event, len(events))
+	size := 0
 	for i := range events {
 		e := &events[i]
 		if err := s.writable(ctx, e.Stream); err != nil {
 			return 0, err
 		}
 		out[i].Stream = string(e.Stream)
-		if err := s.encode(ctx, &e.Event, &out[i].Event); err != nil {
+		if err := s.encodeSized(ctx, &e.Event, &out[i].Event, &size); err != nil {
 			return 0, err
 		}
-		if n := out[i].Size(); n > s.limits.EventBytes {
-			return 0, fmt.Errorf("%w: a %s of %d bytes: more than %d", ErrTooLarge, out[i].Type, n, s.limits.EventBytes)
-		}
-		plain[i] = out[i].Event
 	}
-	if err := distinct(plain); err != nil {
+	if err := distinct(len(out), func(i int) [16]byte { return out[i].ID }); err != nil {
 		return 0, err
 	}
 	items := t.items(unless)
-	s.direct.RLock()
-	if s.closing.Load() {
-		s.direct.RUnlock()
-		return 0, ErrClosed
-	}
-	res := await(ctx, func(ctx context.Context) driver.Result {
-		defer s.direct.RUnlock()
-		res := t.d.AppendIf(ctx, items, uint64(after), out, nil)
+	res := s.alone(ctx, func(ctx context.Context) driver.Result {
+		res := t.d.AppendIf(ctx, items, uint64(after), out, s.takingPart())
 		if res.Err == nil {
 			if n := len(res.Positions); n > 0 {
 				res.Last = res.Positions[n-1]
 			}
-			for i := range events {
-				s.changed(events[i].Stream, 0)
+			for i := range out {
+				s.changed(StreamName(out[i].Stream), 0)
 			}
 			s.tail.poke()
 		}

@@ -307,8 +307,8 @@ func (w *writer) commitTraced(g *group, events, bytes int) []driver.Result {
 }
 
 func (w *writer) commitGroup(ctx context.Context, g *group) []driver.Result {
-	if list := w.s.inlined(); len(list) > 0 {
-		return w.s.appendWith(ctx, g.appends, list)
+	if fn := w.s.takingPart(); fn != nil {
+		return w.s.d.(driver.Inliner).AppendWith(ctx, g.appends, fn)
 	}
 	if len(g.appends) == 1 {
 		g.lone[0] = w.s.d.Append(ctx, g.appends[0]) // which spares an allocation

@@ -66,7 +66,7 @@ type Projection[T any] struct {
 	// handlers, which must not append. The Target must be an InlineTarget that shares
 	// the store's database, as sqlitestore.TargetIn makes it. It holds from Group.Add
 	// on. What is in the store already, and what is appended by a process that has no
-	// such projection, or by a conditional append, is handled by Group.Run as ever,
+	// such projection, is handled by Group.Run as ever,
 	// with OnError, which does not park then; in between the state is StandBy. While
 	// more than a few events are missing, or one of them fails, appends go on without
 	// the projection, so as to keep the order.
