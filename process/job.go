@@ -340,13 +340,17 @@ func (j *job[S]) one(ref Ref, parts []*eventstore.Recorded, pos eventstore.Posit
 		}
 		subjects, j.remade = of, state
 	}
+	if w.copies.Sealed() && ref.Timer == "" && len(parts) > 0 {
+		var of []string
+		if parts, of, err = j.left(ref, parts, map[string]bool{}); err != nil {
+			return err
+		}
+		subjects = sealing.Union(subjects, of)
+	}
+	if t, ok := find(before.Timers, ref.Timer); ok && !t.erased {
+		subjects = sealing.Union(subjects, w.copies.Kept(before.Sealed[pieceTimer+t.ID]))
+	}
 	j.before, j.subjects = &before, subjects
-	for _, r := range parts {
-		j.subjects = sealing.Union(j.subjects, w.copies.Subjects(&r.Event))
-	}
-	if ref.Timer != "" {
-		j.subjects = sealing.Union(j.subjects, w.copies.Kept(before.Sealed[pieceTimer+ref.Timer]))
-	}
 	if len(before.State) > 0 {
 		if err := json.Unmarshal(before.State, &st.state); err != nil {
 			f := Failure{Err: fmt.Errorf("process: the state cannot be read: %w", err), Event: at}

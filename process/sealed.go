@@ -252,7 +252,7 @@ func (j *job[S]) rebuilt() (state S, subjects []string, err error) {
 		}
 	}
 	before := record{Status: Ended}
-	gone := map[string]bool{} // could not be read before their events were
+	gone := map[string]bool{}
 	for r, err := range s.ReadStream(j.ctx, in.stream, start) {
 		if err != nil {
 			return state, nil, err
@@ -281,44 +281,19 @@ func (j *job[S]) rebuilt() (state S, subjects []string, err error) {
 
 // again changes state as rec's event did, without its effects, and returns whose data that brought into it.
 func (j *job[S]) again(state *S, before, rec *record, gone map[string]bool) (subjects []string, err error) {
+	var parts []*eventstore.Recorded
 	timer, _ := find(before.Timers, rec.Event.Timer)
-	read := func() (parts []*eventstore.Recorded, owners []string, err error) {
-		owners = j.w.copies.Kept(before.Sealed[pieceTimer+timer.ID])
-		if rec.Event.Timer != "" {
-			return nil, owners, nil
+	if rec.Event.Timer != "" {
+		subjects = j.w.copies.Kept(before.Sealed[pieceTimer+timer.ID])
+		if timer.erased {
+			subjects = nil
 		}
-		parts, err = j.parts(*rec.Event)
-		for _, r := range parts {
-			owners = sealing.Union(owners, j.w.copies.Subjects(&r.Event))
-		}
-		if errors.Is(err, eventstore.ErrStreamDeleted) {
-			err = nil
-		}
-		return parts, owners, err
-	}
-	parts, owners, err := read()
-	if err != nil {
-		return nil, err
-	}
-	// Whoever could not be read before the event was read is not in the state.
-	some := false
-	for _, subject := range owners {
-		yes, err := j.w.copies.Readable(j.ctx, subject)
-		if err != nil {
+	} else {
+		if parts, err = j.parts(*rec.Event); err != nil && !errors.Is(err, eventstore.ErrStreamDeleted) {
 			return nil, err
 		}
-		if !yes {
-			gone[subject], some = true, true
-		}
-	}
-	if some {
-		if parts, owners, err = read(); err != nil {
+		if parts, subjects, err = j.left(*rec.Event, parts, gone); err != nil {
 			return nil, err
-		}
-	}
-	for _, subject := range owners {
-		if !gone[subject] {
-			subjects = append(subjects, subject)
 		}
 	}
 
@@ -346,9 +321,42 @@ func (j *job[S]) again(state *S, before, rec *record, gone map[string]bool) (sub
 	if err != nil {
 		return subjects, nil
 	}
-	work, err = copied(st.state)
-	if err == nil {
+	if work, err = copied(st.state); err == nil {
 		*state = work
 	}
 	return subjects, nil
+}
+
+// left returns what is left of an event that was read, and whose data that is. Gone are those who could not be read some time before.
+func (j *job[S]) left(ref Ref, parts []*eventstore.Recorded, gone map[string]bool) (_ []*eventstore.Recorded, subjects []string, err error) {
+	owners := func() (list []string) {
+		for _, r := range parts {
+			list = sealing.Union(list, j.w.copies.Subjects(&r.Event))
+		}
+		return list
+	}
+	all, lost := owners(), false
+	for _, subject := range all {
+		if !gone[subject] {
+			yes, err := j.w.copies.Readable(j.ctx, subject)
+			if err != nil {
+				return nil, nil, err
+			}
+			gone[subject] = !yes
+		}
+		lost = lost || gone[subject]
+	}
+	if !lost {
+		return parts, all, nil
+	}
+	// The event may have been read when they still could be. From here it cannot show anything of them.
+	if parts, err = j.parts(ref); err != nil && !errors.Is(err, eventstore.ErrStreamDeleted) {
+		return nil, nil, err
+	}
+	for _, subject := range owners() {
+		if !gone[subject] {
+			subjects = append(subjects, subject)
+		}
+	}
+	return parts, subjects, nil
 }
