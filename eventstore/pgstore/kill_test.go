@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/url"
 	"os"
@@ -46,74 +47,136 @@ func openNode(t testing.TB, address string) *eventstore.Store {
 	return s
 }
 
-// written is the data of an event: the K-th of the N of its append.
+// written is the data of an event: the K-th of the N of its append, which may go to several streams. One under a
+// condition has the tag that it was about, and the position after which nothing with it was to be there.
 type written struct {
 	First string // id of the append's first event
 	K, N  int
+	Tag   string              `json:",omitempty"`
+	After eventstore.Position `json:",omitempty"`
 }
 
 // A ledger is what writers were told.
 type ledger struct {
 	mu      sync.Mutex
-	acked   map[eventstore.ID]eventstore.Version // of the last event of each append
-	at      map[eventstore.ID]eventstore.Position
-	refused map[eventstore.ID]error
+	acked   map[eventstore.ID]eventstore.Appended // by the last event in its stream; no Version, if it was not told
+	refused map[eventstore.ID]error               // by the first event
 	unknown int
 	known   map[eventstore.StreamName]eventstore.Version
-	total   atomic.Int64 // acknowledged appends
+	tagged  map[string]eventstore.Position
+	total   atomic.Int64    // acknowledged appends
+	kinds   [3]atomic.Int64 // of them, by kind
 }
 
 func newLedger() *ledger {
-	return &ledger{acked: map[eventstore.ID]eventstore.Version{}, at: map[eventstore.ID]eventstore.Position{},
-		refused: map[eventstore.ID]error{}, known: map[eventstore.StreamName]eventstore.Version{}}
+	return &ledger{acked: map[eventstore.ID]eventstore.Appended{}, refused: map[eventstore.ID]error{},
+		known: map[eventstore.StreamName]eventstore.Version{}, tagged: map[string]eventstore.Position{}}
 }
 
-// write appends to one of 60 streams, with and without an expectation, a quarter of the times several events.
+// Kinds of appends.
+const (
+	plain = iota
+	toSeveral
+	conditional
+)
+
+// write appends to one or more of 60 streams, with and without expectations, at times several events, or under
+// the condition that there is no news of a tag.
 func (l *ledger) write(ctx context.Context, s *eventstore.Store, r *rand.Rand) error {
-	stream := eventstore.Stream("kill", fmt.Sprint(r.IntN(60)))
-	n := 1
-	if r.IntN(4) == 0 {
-		n = 2 + r.IntN(9)
+	kind := max(plain, r.IntN(4)-1)
+	parts := make([]eventstore.Part, 1)
+	if kind != plain {
+		parts = make([]eventstore.Part, 2+r.IntN(3))
 	}
-	events := make([]eventstore.Event, n)
-	first := eventstore.NewID()
-	for k := range events {
-		id := first
-		if k > 0 {
-			id = eventstore.NewID()
-		}
-		data, err := json.Marshal(written{first.String(), k, n})
-		if err != nil {
-			return err
-		}
-		events[k] = eventstore.Event{ID: id, Type: "written", Raw: data, ContentType: "application/json"}
-	}
-	expected := eventstore.Any
+	at := written{}
 	l.mu.Lock()
-	if v := l.known[stream]; v > 0 && r.IntN(2) == 0 {
-		expected = eventstore.Expected(v)
+	if kind == conditional {
+		at.Tag = fmt.Sprint("tag:", r.IntN(8))
+		at.After = l.tagged[at.Tag]
+	}
+	for i, n := range r.Perm(60)[:len(parts)] {
+		p := &parts[i]
+		p.Stream, p.Expected = eventstore.Stream("kill", fmt.Sprint(n)), eventstore.Any
+		if v := l.known[p.Stream]; v > 0 && r.IntN(2) == 0 && kind != conditional {
+			p.Expected = eventstore.Expected(v)
+		}
+		p.Events = make([]eventstore.Event, 1)
+		if r.IntN(4) == 0 {
+			p.Events = make([]eventstore.Event, 2+r.IntN(9))
+		}
+		at.N += len(p.Events)
 	}
 	l.mu.Unlock()
-	got, err := s.Append(ctx, stream, expected, events...)
+	first := eventstore.NewID()
+	at.First = first.String()
+	var tos []eventstore.To
+	for i := range parts {
+		for k := range parts[i].Events {
+			data, err := json.Marshal(at)
+			if err != nil {
+				return err
+			}
+			e := &parts[i].Events[k]
+			*e = eventstore.Event{ID: eventstore.NewID(), Type: "written", Raw: data, ContentType: "application/json"}
+			if at.K == 0 {
+				e.ID = first
+			}
+			if at.Tag != "" {
+				e.Tags = []string{at.Tag}
+			}
+			at.K++
+			tos = append(tos, eventstore.To{Stream: parts[i].Stream, Event: *e})
+		}
+	}
+	told := make([]eventstore.Appended, 1)
+	var err error
+	switch kind {
+	case plain:
+		told[0], err = s.Append(ctx, parts[0].Stream, parts[0].Expected, parts[0].Events...)
+	case toSeveral:
+		var several *eventstore.AtomicStore
+		if several, err = s.Atomic(); err == nil {
+			told, err = several.Append(ctx, parts...)
+		}
+	case conditional:
+		var tags *eventstore.TagStore
+		if tags, err = s.Tags(); err == nil {
+			told[0].Position, err = tags.Append(ctx, eventstore.Query{{Tags: []string{at.Tag}}}, at.After, tos...)
+		}
+	}
+	var head eventstore.Position
+	if err != nil && kind == conditional {
+		head, _ = s.Head(ctx)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	last := events[n-1].ID
-	var conflict *eventstore.ConflictError
 	switch {
 	case err == nil:
-		l.acked[last], l.at[last] = got.Version, got.Position
-		l.known[stream] = max(l.known[stream], got.Version)
 		l.total.Add(1)
+		l.kinds[kind].Add(1)
+		if kind == conditional {
+			l.tagged[at.Tag] = max(l.tagged[at.Tag], told[0].Position)
+			l.acked[tos[len(tos)-1].ID] = told[0]
+			return nil
+		}
+		for i, a := range told {
+			p := &parts[i]
+			l.acked[p.Events[len(p.Events)-1].ID] = a
+			l.known[p.Stream] = max(l.known[p.Stream], a.Version)
+		}
 		return nil
-	case errors.As(err, &conflict):
+	case errors.Is(err, eventstore.ErrConflict):
 		l.refused[first], err = err, nil
-		delete(l.known, stream)
 	case errors.Is(err, eventstore.ErrOutcomeUnknown):
 		l.unknown++
-		delete(l.known, stream)
 	default:
 		l.refused[first] = err
+		return err
 	}
+	for i := range parts {
+		delete(l.known, parts[i].Stream)
+	}
+	l.tagged[at.Tag] = max(l.tagged[at.Tag], head)
 	return err
 }
 
@@ -161,37 +224,48 @@ func (l *ledger) check(t testing.TB, s *eventstore.Store) (log []sighting) {
 	t.Helper()
 	versions := map[eventstore.StreamName]eventstore.Version{}
 	ids := map[eventstore.ID]bool{}
-	open := map[eventstore.StreamName]written{}
+	tagged := map[string]eventstore.Position{}
+	acked := maps.Clone(l.acked)
+	var before written
 	var last eventstore.Position
 	for r, err := range s.ReadAll(t.Context(), eventstore.Filter{}, 0) {
 		require.NoError(t, err)
 		require.Greater(t, r.Position, last)
-		last = r.Position
+		var d written
+		require.NoError(t, json.Unmarshal(r.Raw, &d))
+		if before.K+1 < before.N {
+			before.K++
+			require.Equal(t, before, d, "an append is there whole, in one piece")
+			require.Equal(t, last+1, r.Position)
+		} else {
+			require.Zero(t, d.K, "an append is there from its beginning")
+			require.NotContains(t, l.refused, r.ID, "it was refused")
+			if d.Tag != "" {
+				require.LessOrEqual(t, tagged[d.Tag], d.After, "there was news of %s", d.Tag)
+			}
+		}
+		before, last = d, r.Position
+		if d.Tag != "" {
+			tagged[d.Tag] = last
+		}
 		require.Equal(t, versions[r.Stream]+1, r.Version, "versions of %s are dense", r.Stream)
 		versions[r.Stream] = r.Version
 		require.False(t, ids[r.ID], "event %s is there twice", r.ID)
 		ids[r.ID] = true
-		var d written
-		require.NoError(t, json.Unmarshal(r.Raw, &d))
-		before, begun := open[r.Stream]
-		if begun {
-			require.Equal(t, written{before.First, before.K + 1, before.N}, d, "an append is there whole")
-		} else {
-			require.Zero(t, d.K, "an append is there from its beginning")
-			require.NotContains(t, l.refused, r.ID, "it was refused")
-		}
-		if delete(open, r.Stream); d.K+1 < d.N {
-			open[r.Stream] = d
-		}
-		if v, ok := l.acked[r.ID]; ok {
-			require.Equal(t, v, r.Version)
-			require.Equal(t, l.at[r.ID], r.Position)
-			delete(l.acked, r.ID)
+		if a, ok := acked[r.ID]; ok {
+			require.Equal(t, a.Position, r.Position)
+			if a.Version > 0 {
+				require.Equal(t, a.Version, r.Version)
+			}
+			delete(acked, r.ID)
 		}
 		log = append(log, sighting{r.ID, r.Position})
 	}
-	require.Empty(t, open, "an append is there to its end")
-	require.Empty(t, l.acked, "acknowledged and lost")
+	require.Equal(t, before.N, before.K+1, "an append is there to its end")
+	require.Empty(t, acked, "acknowledged and lost")
+	for kind := range l.kinds {
+		require.Positive(t, l.kinds[kind].Load())
+	}
 	return log
 }
 
