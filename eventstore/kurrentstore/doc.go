@@ -57,10 +57,18 @@
 //
 // # What it cannot do
 //
-// There are no conditional appends (Tags), no inline projections, no list of
-// streams or categories, and no starting by time: the server has none of these without its projections.
+// There are no conditional appends (Tags), no appends to several streams (Atomic), and no inline projections.
 // Each is an error when it is asked for, at startup. Events that explicit
 // transactions of the old TCP interface wrote end a read with [ErrTransaction].
+//
+// # Lists and dates
+//
+// A server without its projections has no list of streams and no index of times, and this package
+// depends on none of these. Lists of streams and categories are read off the log, which the server
+// filters by the names' beginning: the first list of a category takes time in proportion to the log, and
+// sends all events of the category over the network; the next one those that are new since. At most
+// 200,000 names are kept in memory. A position is found by its time backward from the end, with leaps
+// along long streams; in a log of short ones it reads everything since that time.
 //
 // # Names
 //

@@ -182,6 +182,65 @@ func (s *scope) Stream(ctx context.Context, stream string) (driver.StreamInfo, e
 	return info, err
 }
 
+func (s *scope) Streams(ctx context.Context, category, after string, limit int) ([]driver.StreamInfo, error) {
+	if category != "" {
+		category += s.mark
+	}
+	if after != "" {
+		after = s.in(after)
+	}
+	var own []driver.StreamInfo
+	for {
+		const page = 500
+		list, err := s.store.Streams(ctx, category, after, page)
+		if err != nil {
+			return nil, err
+		}
+		for _, info := range list {
+			after = info.Name
+			name, ok := s.out(info.Name)
+			if !ok {
+				continue
+			}
+			info.Name = name
+			if own = append(own, info); len(own) == limit {
+				return own, nil
+			}
+		}
+		if len(list) < page {
+			return own, nil
+		}
+	}
+}
+
+func (s *scope) Categories(ctx context.Context) ([]string, error) {
+	all, err := s.store.Categories(ctx)
+	var own []string
+	for _, category := range all {
+		if name, ok := strings.CutSuffix(category, s.mark); ok {
+			own = append(own, name)
+		}
+	}
+	return own, err
+}
+
+func (s *scope) PositionAt(ctx context.Context, t time.Time) (uint64, error) {
+	p, err := s.store.PositionAt(ctx, t)
+	for from := uint64(0); err == nil && p > s.base; {
+		var list []driver.Recorded
+		list, from, err = s.ReadAll(ctx, driver.Filter{System: true}, from, driver.Backward, 100)
+		for _, r := range list {
+			if r.Position <= p {
+				return r.Position, nil
+			}
+		}
+		if from == 0 {
+			break
+		}
+	}
+	return 0, err
+}
+
 func (s *scope) Truncate(ctx context.Context, stream string, before uint64) error {
 	return s.store.Truncate(ctx, s.in(stream), before)
 }

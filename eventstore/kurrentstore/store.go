@@ -19,6 +19,8 @@ type store struct {
 	head  head
 	watch watch
 
+	lists       lists
+	categories  categories
 	checkpoints registry
 	leases      registry
 	clock       clock
@@ -26,7 +28,9 @@ type store struct {
 
 var (
 	_ driver.Store        = (*store)(nil)
+	_ driver.Lister       = (*store)(nil)
 	_ driver.Deleter      = (*store)(nil)
+	_ driver.Dater        = (*store)(nil)
 	_ driver.Checkpointer = (*store)(nil)
 	_ driver.Leaser       = (*store)(nil)
 )
@@ -40,6 +44,8 @@ func newStore(g *guard, bytes int) *store {
 	d := &store{g: g, bytes: bytes, limits: driver.Limits{EventBytes: most, AppendBytes: most, NameBytes: nameBytes}}
 	d.checkpoints.stream, d.leases.stream = checkpointNames, leaseGroups
 	d.turns.init()
+	d.lists.init()
+	d.categories.init()
 	d.watch.init(d)
 	return d
 }
@@ -68,25 +74,36 @@ func (d *store) reach(ctx context.Context) error {
 // the version alone, takes an append to a stream that was deleted after it was found.
 type turns struct {
 	seed  maphash.Seed
-	slots [1024]chan struct{}
+	slots [1024]turn
 }
 
 func (t *turns) init() {
 	t.seed = maphash.MakeSeed()
 	for i := range t.slots {
-		t.slots[i] = make(chan struct{}, 1)
+		t.slots[i] = newTurn()
 	}
 }
 
 func (t *turns) take(ctx context.Context, stream string) (func(), error) {
 	slot := t.slots[maphash.String(t.seed, stream)%uint64(len(t.slots))]
+	return slot.leave, slot.take(ctx)
+}
+
+// A turn is held by one at a time.
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+func (t turn) take(ctx context.Context) error {
 	select {
-	case slot <- struct{}{}:
-		return func() { <-slot }, nil
+	case t <- struct{}{}:
+		return nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 }
+
+func (t turn) leave() { <-t }
 
 // A place is where the server has a stream.
 type place struct {
@@ -164,12 +181,16 @@ func (d *store) probe(ctx context.Context, name string) (uint64, error) {
 
 // Stream tells where a stream stands, as the leader has it.
 func (d *store) Stream(ctx context.Context, stream string) (driver.StreamInfo, error) {
-	info := driver.StreamInfo{Name: stream}
 	ctx, done, err := d.g.begin(ctx)
 	if err != nil {
-		return info, err
+		return driver.StreamInfo{Name: stream}, err
 	}
 	defer done()
+	return d.info(ctx, stream)
+}
+
+func (d *store) info(ctx context.Context, stream string) (driver.StreamInfo, error) {
+	info := driver.StreamInfo{Name: stream}
 	name, err := serverName(stream)
 	if err != nil {
 		return info, err

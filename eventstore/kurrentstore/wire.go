@@ -214,23 +214,48 @@ func readAll(position, count uint64, backward bool) *readReq {
 	return opt
 }
 
+// searchWindow is how many events the server looks at in one piece for those that a filter selects.
+const searchWindow = 2000
+
+// readNamed is readAll, forward, of the streams whose names on the server begin with a prefix; where
+// that is empty, of all but the server's own. The server's answer does not say how far it looked.
+func readNamed(prefix string, position, count uint64) *readReq {
+	names := &streams.ReadReq_Options_FilterOptions_Expression{}
+	if prefix != "" {
+		names.Prefix = []string{prefix}
+	} else {
+		names.Regex = `^[^$]`
+	}
+	opt := readAll(position, count, false)
+	opt.FilterOption = &streams.ReadReq_Options_Filter{Filter: &streams.ReadReq_Options_FilterOptions{
+		Filter:                       &streams.ReadReq_Options_FilterOptions_StreamIdentifier{StreamIdentifier: names},
+		Window:                       &streams.ReadReq_Options_FilterOptions_Max{Max: searchWindow},
+		CheckpointIntervalMultiplier: 1,
+	}}
+	return opt
+}
+
 // page makes attempts at a read until one has succeeded, and returns what each
 // made of it. fresh begins anew, for an attempt that ended in the middle.
 func (g *guard) page(ctx context.Context, opt *readReq, fresh func(), each func(*recorded) error) error {
 	_, err := g.do(ctx, func(ctx context.Context, n *node) error {
-		// A page may take long, but not so long between events.
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		stalled := newStall(g.attempt, cancel)
-		defer stalled.stop()
 		fresh()
-		err := g.read(ctx, n, opt, func(e *recorded) error {
-			stalled.reset()
-			return each(e)
-		})
-		return stalled.why(err)
+		return g.lively(ctx, n, opt, each)
 	})
 	return err
+}
+
+// lively is read, but that it may not take too long between events.
+func (g *guard) lively(ctx context.Context, n *node, opt *readReq, each func(*recorded) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stalled := newStall(g.attempt, cancel)
+	defer stalled.stop()
+	err := g.read(ctx, n, opt, func(e *recorded) error {
+		stalled.reset()
+		return each(e)
+	})
+	return stalled.why(err)
 }
 
 // one returns the first event of a read, nil if it has none.
