@@ -115,10 +115,11 @@ func (c *child) finish(t testing.TB) (rest []string) {
 	return rest
 }
 
-// appender appends under load until it is killed, and writes a line for each
-// append that was acknowledged: the stream, the version and the position of the
-// last event, and how many events there were. Its arguments are the options
-// unmerged and slice, and the prefix of its streams.
+// appender appends under load until it is killed: in batches, to several streams at
+// once and under conditions. It writes a line for each stream of an append that was
+// acknowledged: its name, the version and the position of the last event there, and how
+// many events the append had. Its arguments are the options unmerged and slice, and the
+// prefix of its streams.
 func appender(path string, args []string) error {
 	opt := &Options{unmerged: atoi(args[0]), slice: atoi(args[1])}
 	s, err := open(path, opt)
@@ -126,8 +127,27 @@ func appender(path string, args []string) error {
 		return err
 	}
 	out := bufio.NewWriter(os.Stdout)
-	type at struct{ version int }
-	streams := make(map[string]*at)
+	ctx := context.Background()
+	streams := make(map[string]int)
+	// add makes n events of an append of a stream, which are those from k on of all.
+	add := func(name string, k, n, all int) (driver.Append, error) {
+		if _, ok := streams[name]; !ok {
+			info, err := s.Stream(ctx, name)
+			if err != nil {
+				return driver.Append{}, err
+			}
+			streams[name] = int(info.Version)
+		}
+		a := driver.Append{Stream: name, Expected: int64(streams[name])}
+		if a.Expected == 0 {
+			a.Expected = driver.NoStream
+		}
+		for i := range n {
+			streams[name]++
+			a.Events = append(a.Events, crashEvent(name, streams[name], k+i, all))
+		}
+		return a, nil
+	}
 	for round := 0; ; round++ {
 		var as []driver.Append
 		for i := range 1 + round%7*3 {
@@ -135,30 +155,51 @@ func appender(path string, args []string) error {
 			if i%2 == 1 {
 				name = fmt.Sprintf("%sodd%d-%d", args[2], i%5, round)
 			}
-			if streams[name] == nil {
-				info, err := s.Stream(context.Background(), name)
-				if err != nil {
-					return err
-				}
-				streams[name] = &at{int(info.Version)}
-			}
-			a := driver.Append{Stream: name, Expected: int64(streams[name].version)}
-			if a.Expected == 0 {
-				a.Expected = driver.NoStream
-			}
 			n := 1 + (round+i)%4
-			for k := range n {
-				v := streams[name].version + k + 1
-				a.Events = append(a.Events, crashEvent(name, v, k, n))
+			a, err := add(name, 0, n, n)
+			if err != nil {
+				return err
 			}
-			streams[name].version += n
 			as = append(as, a)
 		}
-		for i, r := range s.AppendBatch(context.Background(), as) {
+		var last uint64
+		for i, r := range s.AppendBatch(ctx, as) {
 			if r.Err != nil {
 				return r.Err
 			}
+			last = r.Last
 			fmt.Fprintln(out, as[i].Stream, r.Version, r.Last, len(as[i].Events))
+		}
+
+		several, n := 2+round%4, 1+round%3
+		as = as[:0]
+		for i := range several {
+			a, err := add(fmt.Sprintf("%s-%d", args[2], (round*11+i)%97), i*n, n, several*n)
+			if err != nil {
+				return err
+			}
+			as = append(as, a)
+		}
+		if round%2 == 0 {
+			rs, err := s.AppendAtomic(ctx, as, nil)
+			if err != nil {
+				return err
+			}
+			for i, r := range rs {
+				fmt.Fprintln(out, as[i].Stream, r.Version, r.Last, several*n)
+			}
+		} else {
+			var events []driver.StreamEvent
+			for i := range as {
+				for _, e := range as[i].Events {
+					events = append(events, driver.StreamEvent{Stream: as[i].Stream, Event: e})
+				}
+			}
+			r := s.AppendIf(ctx, []driver.QueryItem{{Tags: []string{"even"}}}, last, events, nil)
+			if r.Err != nil {
+				return r.Err
+			}
+			fmt.Fprintln(out, as[several-1].Stream, r.Version, r.Last, several*n)
 		}
 		if err := out.Flush(); err != nil {
 			return err
