@@ -3,7 +3,6 @@ package natsstore
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -57,15 +56,9 @@ func (s *store) append(ctx context.Context, as []driver.Append, refusal func(str
 	if err := s.fits(as); err != nil {
 		return nil, err
 	}
-	total := 0
-	for i := range as {
-		total += len(as[i].Events)
-	}
 	w := write{s: s, nonce: newNonce()}
-	before := 0
 	for i := range as {
-		a, first := &as[i], before
-		before += len(a.Events)
+		a := &as[i]
 		t := &target{stream: a.Stream, count: len(a.Events)}
 		t.admits = func(st *state) error {
 			if err := st.admits(a.Expected); err != nil {
@@ -75,10 +68,7 @@ func (s *store) append(ctx context.Context, as []driver.Append, refusal func(str
 		}
 		t.messages = func(st *state) ([]*nats.Msg, error) {
 			list := st.messages(s.space.of(a.Stream), w.nonce, a.Events)
-			for k, m := range list {
-				if len(as) > 1 {
-					m.Header[headerAtomic] = []string{strconv.Itoa(first+k) + "/" + strconv.Itoa(total)}
-				}
+			for _, m := range list {
 				if n := headerSize(m.Header) + len(m.Data); n > s.payload-serverHeaderBytes {
 					return nil, fmt.Errorf("%w: an event of %d bytes with its headers, of %d", driver.ErrTooLarge, n, s.payload-serverHeaderBytes)
 				}
@@ -95,22 +85,38 @@ func (s *store) append(ctx context.Context, as []driver.Append, refusal func(str
 	if err := w.do(ctx); err != nil {
 		return nil, err
 	}
-	last := w.targets[len(w.targets)-1].at.seq
-	s.wake.tell(last)
-	at, err := s.timeOf(ctx, last, time.Time{})
-	if err != nil || at.IsZero() {
-		// It is written; only its time is not to be had.
-		at = time.Now().UTC()
-	}
+	s.wake.tell(w.targets[len(w.targets)-1].at.seq)
+	times := w.times(ctx)
 	results := make([]driver.Result, len(as))
 	for i, t := range w.targets {
-		r := driver.Result{Version: t.at.version, Last: t.at.seq, Time: at, Positions: make([]uint64, t.count)}
+		r := driver.Result{Version: t.at.version, Last: t.at.seq, Time: times[i], Positions: make([]uint64, t.count)}
 		for k := range r.Positions {
 			r.Positions[k] = t.at.seq - uint64(t.count-1-k)
 		}
 		results[i] = r
 	}
 	return results, nil
+}
+
+// times returns when the write was stored in each of its streams.
+func (w *write) times(ctx context.Context) []time.Time {
+	times := make([]time.Time, len(w.targets))
+	for low := 0; low < len(times); low += together {
+		var seqs []uint64
+		for _, t := range w.targets[low:min(low+together, len(times))] {
+			seqs = append(seqs, t.at.seq)
+		}
+		list, err := w.s.log.direct(ctx, seqs)
+		for i, m := range list {
+			if err != nil || m == nil {
+				// It is written; only its time is not to be had.
+				times[low+i] = time.Now().UTC()
+			} else {
+				times[low+i] = m.time
+			}
+		}
+	}
+	return times
 }
 
 // serverHeaderBytes is room for what a batch and its expectations add.

@@ -7,7 +7,8 @@ import (
 )
 
 // PositionAt implements [driver.Dater]. Times are the server's, of its clock when
-// it stored the events; all events of an append have the time of the last.
+// it stored the events; all that an append has in one stream have the time of
+// the last.
 func (s *store) PositionAt(ctx context.Context, t time.Time) (uint64, error) {
 	ctx, leave, err := s.enter(ctx)
 	if err != nil {
@@ -29,7 +30,7 @@ func (s *store) PositionAt(ctx context.Context, t time.Time) (uint64, error) {
 		return s.below(ctx, last)
 	}
 	// If it is one of an append whose last has that time, so have those before it.
-	p, err := m.whole()
+	p, err := m.part()
 	if err != nil {
 		return 0, err
 	}

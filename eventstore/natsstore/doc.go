@@ -58,8 +58,9 @@
 // # Time
 //
 // The time of an event is the server's, when it stored it, and not that of any
-// client's clock. An append of several events has the time of its last. Leases
-// run by the server's clock, too.
+// client's clock. An append of several events has the time of its last; one to
+// several streams has a time in each, which on one server differ by the
+// microseconds in between. Leases run by the server's clock, too.
 //
 // # Limits
 //

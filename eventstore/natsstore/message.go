@@ -24,7 +24,6 @@ const (
 	headerOrigin      = "Levada-Origin"      // the version at the last deletion, if there was one
 	headerPointers    = "Levada-Pointers"    // the history before the append
 	headerPart        = "Levada-Part"        // "i/n": the event is number i from 0 of those of its stream in an append
-	headerAtomic      = "Levada-Atomic"      // "i/n": likewise of all, in an append to several streams
 	headerAppend      = "Levada-Append"      // tells one append from every other
 	headerID          = "Levada-Id"          // of the event
 	headerType        = "Levada-Type"        //
@@ -212,18 +211,8 @@ func (m *message) malformed(name string) error {
 }
 
 // part says which of the events that its append has in its stream the message is.
-func (m *message) part() (part, error) { return m.place(headerPart) }
-
-// whole says which of all events of its append the message is.
-func (m *message) whole() (part, error) {
-	if m.header.Get(headerAtomic) != "" {
-		return m.place(headerAtomic)
-	}
-	return m.part()
-}
-
-func (m *message) place(name string) (part, error) {
-	text := m.header.Get(name)
+func (m *message) part() (part, error) {
+	text := m.header.Get(headerPart)
 	if text == "" {
 		return part{0, 1}, nil
 	}
@@ -231,7 +220,7 @@ func (m *message) place(name string) (part, error) {
 	index, err1 := strconv.Atoi(i)
 	count, err2 := strconv.Atoi(n)
 	if !ok || err1 != nil || err2 != nil || index < 0 || index >= count || uint64(index) >= m.seq {
-		return part{}, m.malformed(name)
+		return part{}, m.malformed(headerPart)
 	}
 	return part{index, count}, nil
 }

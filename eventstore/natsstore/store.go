@@ -192,8 +192,8 @@ func (s *store) name(stream string) error {
 }
 
 // events returns the events of messages that are in the order of their
-// sequences, either way, without markers. All events of an append have the time
-// of the last.
+// sequences, either way, without markers. All events that an append has in one
+// stream have the time of the last of them.
 func (s *store) events(ctx context.Context, list []*message) ([]driver.Recorded, error) {
 	out := make([]driver.Recorded, 0, len(list))
 	times := make(map[uint64]time.Time)
@@ -212,7 +212,7 @@ func (s *store) events(ctx context.Context, list []*message) ([]driver.Recorded,
 		if err != nil {
 			return nil, err
 		}
-		p, err := m.whole()
+		p, err := m.part()
 		if err != nil {
 			return nil, err
 		}
