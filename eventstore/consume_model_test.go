@@ -33,18 +33,7 @@ type line struct{ engine }
 
 func (line) Close() error { return nil }
 
-type engine interface {
-	driver.Store
-	driver.Batcher
-	driver.Inliner
-	driver.Lister
-	driver.Deleter
-	driver.Dater
-	driver.Snapshotter
-	driver.Checkpointer
-	driver.Leaser
-	driver.Conditional
-}
+type engine = eventstoretest.Engine
 
 var quiet = slog.New(slog.DiscardHandler)
 

@@ -31,6 +31,9 @@ func TestTraceIsToldOfAppendsCommitsAndReads(t *testing.T) {
 	s := open(t, memstore.NewDriver(), &eventstore.Options{Trace: &eventstore.Trace{
 		AppendStart: func(ctx context.Context, a eventstore.AppendInfo) context.Context {
 			say("append %s %s %d", a.Stream, a.Expected, a.Events)
+			if a.Streams != nil {
+				say("to %s, conditional %t", a.Streams, a.Conditional)
+			}
 			return in(ctx, "append")
 		},
 		AppendEnd: func(ctx context.Context, at eventstore.Appended, err error) {
@@ -59,9 +62,25 @@ func TestTraceIsToldOfAppendsCommitsAndReads(t *testing.T) {
 	for _, err := range s.ReadStream(ctx, "a-1", 1) {
 		require.NoError(t, err)
 	}
+	at, err := atomicOf(t, s).Append(ctx, part("a-1", eventstore.Exactly(2), 3), part("b-1", eventstore.Any, 4, 5))
+	require.NoError(t, err)
+	require.EqualValues(t, 5, at[1].Position)
+	_, err = atomicOf(t, s).Append(ctx)
+	require.ErrorIs(t, err, eventstore.ErrNoEvents)
+	tags, err := s.Tags()
+	require.NoError(t, err)
+	e := deposits(6)[0]
+	_, err = tags.Append(ctx, nil, 0, eventstore.To{Stream: "b-1", Event: e}, eventstore.To{Stream: "a-1", Event: e}, eventstore.To{Stream: "b-1", Event: e})
+	require.NoError(t, err)
+	_, err = tags.Append(ctx, nil, 0)
+	require.ErrorIs(t, err, eventstore.ErrNoEvents)
 	require.Equal(t, []string{
 		"append a-1 no stream 2", "commit 1 2 true", "committed test>append>commit true true", "appended test>append 2 true",
 		"append a-1 any version 0", "appended test>append 0 false",
 		"read a-1 1", "read test>read 1 true",
+		"append a-1 version 2 3", "to [a-1 b-1], conditional false", "appended test>append 0 true",
+		"append  any version 0", "to [], conditional false", "appended test>append 0 false",
+		"append b-1 any version 3", "to [b-1 a-1], conditional true", "appended test>append 0 true",
+		"append  any version 0", "appended test>append 0 false",
 	}, told)
 }
