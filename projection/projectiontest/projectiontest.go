@@ -36,7 +36,8 @@ type History struct {
 }
 
 // Given returns a History of events, appended in this order. register gives the types
-// of all events that the projections handle their names, as the application does.
+// of all events that the projections handle their names: for those of an aggregate it is
+// the method Register of its aggregate.Type.
 func Given(t testing.TB, register func(*eventstore.Types) error, events ...Events) *History {
 	t.Helper()
 	s := memstore.Open(nil)
