@@ -143,9 +143,20 @@ func outcome(err error) string {
 func (t *Telemetry) Store() *eventstore.Trace {
 	return &eventstore.Trace{
 		AppendStart: func(ctx context.Context, a eventstore.AppendInfo) context.Context {
-			return t.start(ctx, appendKey, "append", trace.SpanKindClient, []attribute.KeyValue{
-				attribute.String("levada.stream", string(a.Stream)), attribute.Int("levada.events", a.Events), attribute.String("levada.expected", a.Expected.String()),
-			})
+			attrs := []attribute.KeyValue{attribute.String("levada.stream", string(a.Stream)), attribute.Int("levada.events", a.Events)}
+			if a.Conditional {
+				attrs = append(attrs, attribute.Bool("levada.conditional", true))
+			} else {
+				attrs = append(attrs, attribute.String("levada.expected", a.Expected.String()))
+			}
+			if len(a.Streams) > 0 {
+				names := make([]string, len(a.Streams))
+				for i, name := range a.Streams {
+					names[i] = string(name)
+				}
+				attrs = append(attrs, attribute.StringSlice("levada.streams", names))
+			}
+			return t.start(ctx, appendKey, "append", trace.SpanKindClient, attrs)
 		},
 		AppendEnd: func(ctx context.Context, at eventstore.Appended, err error) {
 			t.end(ctx, appendKey, t.appended, outcome(err), err, attribute.Int64("levada.position", int64(at.Position)))

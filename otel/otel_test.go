@@ -107,6 +107,45 @@ func (m *measured) counts(t *testing.T) map[string]int {
 	return out
 }
 
+func TestAppendsToSeveralStreamsAreAppends(t *testing.T) {
+	t.Parallel()
+	m := measure(t)
+	store := memstore.Open(&memstore.Options{Store: eventstore.Options{Trace: m.Store()}})
+	defer store.Close()
+	require.NoError(t, store.Types.Register("deposited", Deposited{}))
+	atomic, err := store.Atomic()
+	require.NoError(t, err)
+	tags, err := store.Tags()
+	require.NoError(t, err)
+	e := eventstore.Event{Data: Deposited{7}}
+	parts := []eventstore.Part{
+		{Stream: "account-a", Expected: eventstore.NoStream, Events: []eventstore.Event{e}},
+		{Stream: "account-b", Events: []eventstore.Event{e, e}},
+	}
+	_, err = atomic.Append(t.Context(), parts...)
+	require.NoError(t, err)
+	_, err = atomic.Append(t.Context(), parts...)
+	require.ErrorIs(t, err, eventstore.ErrConflict)
+	_, err = tags.Append(t.Context(), nil, 0, eventstore.To{Stream: "account-c", Event: e})
+	require.NoError(t, err)
+	var told []map[string]string
+	for _, s := range m.named("append") {
+		attrs := map[string]string{}
+		for _, a := range s.Attributes() {
+			attrs[string(a.Key)] = a.Value.Emit()
+		}
+		told = append(told, attrs)
+	}
+	require.Equal(t, []map[string]string{
+		{"levada.stream": "account-a", "levada.streams": `["account-a","account-b"]`, "levada.expected": "no stream", "levada.events": "3", "levada.position": "3", "levada.outcome": "ok"},
+		{"levada.stream": "account-a", "levada.streams": `["account-a","account-b"]`, "levada.expected": "no stream", "levada.events": "3", "levada.position": "0", "levada.outcome": "conflict"},
+		{"levada.stream": "account-c", "levada.streams": `["account-c"]`, "levada.conditional": "true", "levada.events": "1", "levada.position": "4", "levada.outcome": "ok"},
+	}, told)
+	counts := m.counts(t)
+	require.Equal(t, 2, counts["levada.append.duration ok"])
+	require.Equal(t, 1, counts["levada.append.duration conflict"])
+}
+
 func TestOneTraceGoesFromTheRequestThroughEventsToTheirConsequences(t *testing.T) {
 	t.Parallel()
 	m := measure(t)
