@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -40,6 +41,26 @@ func TestCodeInThePagesIsTested(t *testing.T) {
 			}
 		}
 	}
+}
+
+// link is one to a file of the repository: of what stands in a page as [text](path#place).
+var link = regexp.MustCompile(`\]\(([^)#:\s]+)(#[^)]*)?\)`)
+
+func TestLinksInThePagesLeadSomewhere(t *testing.T) {
+	t.Parallel()
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".md") {
+			return err
+		}
+		page, err := os.ReadFile(path)
+		require.NoError(t, err)
+		for _, found := range link.FindAllStringSubmatch(string(page), -1) {
+			_, err := os.Stat(filepath.Join(filepath.Dir(path), found[1]))
+			require.NoError(t, err, "%s: a link to %s", path, found[1])
+		}
+		return nil
+	})
+	require.NoError(t, err)
 }
 
 func read(t *testing.T, path string) string {
