@@ -14,6 +14,7 @@ import (
 	"github.com/levada-go/levada/command"
 	"github.com/levada-go/levada/eventstore"
 	"github.com/levada-go/levada/eventstore/driver"
+	"github.com/levada-go/levada/internal/sealing"
 	"github.com/levada-go/levada/internal/system"
 	"github.com/levada-go/levada/projection"
 )
@@ -46,6 +47,8 @@ type keeper struct {
 	log *slog.Logger
 	id  string // of this keeper among all
 
+	copies sealing.Copies
+
 	loading bool
 	gone    gone
 	pending map[string]*alarm
@@ -72,6 +75,7 @@ type outcome struct {
 	a       *alarm
 	err     error
 	refused bool
+	erased  bool // the command was
 }
 
 func newKeeper(t *Timers, g *projection.Group) *keeper {
@@ -86,6 +90,7 @@ func (k *keeper) run(ctx context.Context) error {
 	if k.leases, err = k.s.Leases(); err != nil {
 		return err
 	}
+	k.copies = sealing.Of(k.s)
 	after, err := k.load(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -375,7 +380,12 @@ func (k *keeper) dispatch(ctx context.Context, a *alarm) {
 			}
 			k.sent <- o
 		}()
-		cmd, err := k.t.commands.Decode(a.Command, a.Data)
+		data, err := a.open(ctx, k.copies)
+		if err != nil {
+			o.err, o.erased = err, errors.Is(err, eventstore.ErrErased)
+			return
+		}
+		cmd, err := k.t.commands.Decode(a.Command, data)
 		if err != nil {
 			o.err = err
 			return
@@ -413,10 +423,15 @@ func (k *keeper) landed(ctx context.Context, o outcome) {
 		return
 	}
 	e := entry{Key: a.Key, Of: a.version}
-	if o.err != nil {
-		e.Error = o.err.Error()
+	switch {
+	case o.erased:
+		e.failed(ctx, k.copies, a, o.err)
+		k.g.Handled(k.t.Name, 0, 1)
+		k.log.WarnContext(ctx, "schedule: a command that is due was erased, and is left out", "command", a.Command, "key", a.Key)
+	case o.err != nil:
+		e.failed(ctx, k.copies, a, o.err)
 		k.log.ErrorContext(ctx, "schedule: a command is given up", "command", a.Command, "key", a.Key, "refused", o.refused, "attempt", a.attempts, "err", o.err)
-	} else {
+	default:
 		k.g.Handled(k.t.Name, 1, 0)
 	}
 	if _, err := appendEntry(context.WithoutCancel(ctx), k.s, typeDone, &e); err != nil {
@@ -430,7 +445,7 @@ func (k *keeper) hopeless(o outcome) bool {
 	panicked, _ := errors.AsType[*command.PanicError](o.err)
 	lasting := panicked != nil || errors.Is(o.err, command.ErrUnrouted) || errors.Is(o.err, ErrUnnamed) ||
 		errors.Is(o.err, eventstore.ErrInvalid) || errors.Is(o.err, eventstore.ErrCodec)
-	return o.refused || lasting && o.a.attempts >= maxAttempts
+	return o.refused || errors.Is(o.err, eventstore.ErrErased) || lasting && o.a.attempts >= maxAttempts
 }
 
 // shorten cuts off the beginning of the stream when it is long, and carries what is pending there to the end.

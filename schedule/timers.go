@@ -9,6 +9,7 @@ import (
 
 	"github.com/levada-go/levada/command"
 	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/internal/sealing"
 	"github.com/levada-go/levada/internal/stored"
 	"github.com/levada-go/levada/internal/system"
 	"github.com/levada-go/levada/projection"
@@ -95,6 +96,7 @@ func (t *Timers) HandleCommand(ctx context.Context, e *command.Envelope) (comman
 	case e.Expected != eventstore.Any:
 		return command.Result{}, fmt.Errorf("schedule: %w: command.At cannot be kept for later", eventstore.ErrInvalid)
 	}
+	cause := eventstore.FromContext(ctx)
 	if e.Correlation != (eventstore.ID{}) { // the conversation of the envelope, whatever ctx says
 		ctx = eventstore.NewContext(ctx, &eventstore.Recorded{Event: eventstore.Event{ID: e.ID, Correlation: e.Correlation, Metadata: e.Metadata}})
 	}
@@ -111,9 +113,11 @@ func (t *Timers) HandleCommand(ctx context.Context, e *command.Envelope) (comman
 		if key == "" {
 			key = e.ID.String()
 		}
-		at, err = appendEntry(ctx, t.Store, typeSet, &entry{
-			Key: commandKeys + key, At: c.At.UTC(), Command: name, Data: data, Metadata: e.Metadata,
-		})
+		set := entry{Key: commandKeys + key, At: c.At.UTC(), Command: name, Data: data, Metadata: e.Metadata}
+		if err = set.seal(ctx, sealing.Of(t.Store), c.Command, cause); err != nil {
+			return command.Result{}, fmt.Errorf("schedule: %w", err)
+		}
+		at, err = appendEntry(ctx, t.Store, typeSet, &set)
 	case command.Withdraw:
 		at, err = appendEntry(ctx, t.Store, typeCancelled, &entry{Key: commandKeys + c.Key})
 	default:
@@ -193,6 +197,9 @@ type entry struct {
 	Due      bool                  `json:"due,omitempty"`   // carried when it was due
 	SetBy    *cause                `json:"setBy,omitempty"` // carried
 	Error    string                `json:"error,omitempty"` // what became of the command, if it failed
+
+	// Sealed is what is kept instead of a command's Data, or instead of Error.
+	Sealed rawJSON `json:"sealed,omitempty"`
 }
 
 // appendEntry appends to the stream.

@@ -133,6 +133,12 @@ func startOn(t *testing.T, store *eventstore.Store, s *sink) *node {
 }
 
 func (n *node) run() {
+	n.begin()
+	synctest.Wait()
+}
+
+// begin is run outside of a bubble.
+func (n *node) begin() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
@@ -143,7 +149,6 @@ func (n *node) run() {
 		cancel()
 		<-ended
 	}
-	synctest.Wait()
 }
 
 func (n *node) at(t *testing.T, d time.Duration, of string, opts ...command.Option) command.Result {

@@ -116,7 +116,8 @@ func (c Copies) box(ctx context.Context, e *eventstore.Event, data []byte, subje
 	return json.Marshal(out) // base64
 }
 
-// Open returns what Seal was given, an ErrErased if that is gone, and an ErrCodec if it cannot be opened.
+// Open returns what Seal was given, an ErrErased if that is gone, and an ErrCodec for what no Seal of this store can have
+// returned. All other errors are the Sealer's.
 func (c Copies) Open(ctx context.Context, place eventstore.ID, typ string, box json.RawMessage) ([]byte, error) {
 	data := slices.Clone([]byte(box))
 	if !bytes.HasPrefix(data, []byte("{")) {
@@ -133,10 +134,10 @@ func (c Copies) Open(ctx context.Context, place eventstore.ID, typ string, box j
 	}
 	r := &eventstore.Recorded{Event: eventstore.Event{ID: place, Type: typ, Raw: data, ContentType: contentType}}
 	data, err := c.seal.Open(ctx, r, data)
-	if err != nil && !errors.Is(err, eventstore.ErrErased) {
-		return nil, fmt.Errorf("%w: a sealed %s: %w", eventstore.ErrCodec, typ, err)
+	if err != nil {
+		return nil, fmt.Errorf("a sealed %s: %w", typ, err)
 	}
-	return data, err
+	return data, nil
 }
 
 // Kept returns whose a sealed copy is.
