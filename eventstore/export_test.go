@@ -35,3 +35,17 @@ const QueueLength = queueLength
 
 // Fence returns the fence under which the delivery's partition is held.
 func (d *Delivery) Fence() uint64 { return d.p.fence }
+
+// Kept returns what is kept for subscribers that are behind: stretches of the log, and the bytes of their events.
+func (s *Store) Kept() (stretches, bytes int) {
+	c := &s.tail.catchUps
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.kept), c.bytes
+}
+
+const (
+	KeepStretches = keepStretches
+	KeepBytes     = keepBytes
+	ShareTime     = shareTime
+)

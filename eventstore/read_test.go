@@ -190,8 +190,9 @@ func TestAtMostEightCatchUpReadsRunAtOnce(t *testing.T) {
 	release := make(chan struct{})
 	d.hold = func() { <-release }
 	var subs []*eventstore.Subscription[int]
-	for range 50 {
-		sub, err := eventstore.Subscribe(t.Context(), s, eventstore.Transient[int]{From: eventstore.Origin(), Map: amount, Buffer: 5})
+	for i := range 50 {
+		sub, err := eventstore.Subscribe(t.Context(), s, eventstore.Transient[int]{From: eventstore.Origin(), Map: amount, Buffer: 5,
+			Filter: eventstore.Filter{Categories: []string{"a", fmt.Sprint("other", i)}}}) // or they would share reads
 		require.NoError(t, err)
 		subs = append(subs, sub)
 	}

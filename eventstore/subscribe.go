@@ -159,7 +159,8 @@ type subscriber struct {
 	told      Position  // the last position put into the channel
 	delivered time.Time // when that was
 	pending   []*Recorded
-	behind    bool // a goroutine of its own sends
+	behind    bool   // a goroutine of its own sends
+	since     uint64 // the reads of those that are behind, when it began
 	ended     bool
 	err       error
 }

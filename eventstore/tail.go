@@ -21,10 +21,9 @@ import (
 // only sender on its channel; or it is behind, and then a goroutine of its own is. It
 // changes sides only under the tail's lock.
 type tail struct {
-	s        *Store
-	active   atomic.Bool   // there is a subscriber: commits feed the inbox
-	wake     chan struct{} // something may have been appended
-	catchUps chan struct{} // bounds the reads of subscribers that are behind
+	s      *Store
+	active atomic.Bool   // there is a subscriber: commits feed the inbox
+	wake   chan struct{} // something may have been appended
 
 	mu     sync.Mutex
 	pos    Position // everything up to here has been offered
@@ -34,7 +33,8 @@ type tail struct {
 	stop   context.CancelFunc
 	ended  bool // the store is closed
 
-	in inbox
+	in       inbox
+	catchUps catchUps
 }
 
 const (
@@ -44,14 +44,12 @@ const (
 	minPoll    = 5 * time.Millisecond
 	maxPoll    = 250 * time.Millisecond
 	maxBackoff = 5 * time.Second // between reads that fail
-
-	maxCatchUps = 8
 )
 
 func (t *tail) init(s *Store) {
 	t.s = s
 	t.wake = make(chan struct{}, 1)
-	t.catchUps = make(chan struct{}, maxCatchUps)
+	t.catchUps.init(s)
 	t.subs = map[*subscriber]struct{}{}
 }
 
@@ -321,6 +319,7 @@ func (t *tail) add(ctx context.Context, sub *subscriber, start Start) error {
 	}
 	t.subs[sub] = struct{}{}
 	sub.after, sub.told, sub.behind = from, from, true
+	sub.since = t.catchUps.now()
 	if !t.join(sub) {
 		go t.catchUp(sub)
 	}
@@ -354,86 +353,6 @@ func (t *tail) join(sub *subscriber) bool {
 	sub.behind = false
 	t.index.add(sub)
 	return true
-}
-
-// catchUp feeds a subscriber that is behind from the store until it can join
-// the tail again.
-func (t *tail) catchUp(sub *subscriber) {
-	backoff := minPoll
-	filter := t.s.driverFilter(sub.filter)
-	var ahead chan readAhead // gives the page after the one at hand
-	for {
-		t.mu.Lock()
-		joined := t.join(sub)
-		ended := sub.ended
-		if ended {
-			// The end was declared while this goroutine was the sender.
-			sub.close()
-		}
-		t.mu.Unlock()
-		if joined || ended {
-			return
-		}
-		b, err := t.page(sub, filter, &ahead)
-		if err != nil {
-			if sub.ctx.Err() != nil {
-				continue
-			}
-			t.s.opt.Logger.Warn("eventstore: a subscription cannot read", "err", err, "retry", backoff)
-			sleep(sub.ctx, backoff)
-			backoff = min(2*backoff, maxBackoff)
-			continue
-		}
-		backoff = minPoll
-		if b.Position == sub.after && len(b.Events) == 0 {
-			// The tail is ahead of what the driver shows: rare, and over soon.
-			sleep(sub.ctx, minPoll)
-			continue
-		}
-		if err := sub.send(b.Events, b.Position); err != nil {
-			t.end(sub, err)
-		}
-	}
-}
-
-// page returns what comes next for a subscriber that is behind. While it is
-// decoded and sent, the page after it is read, if there seems to be one.
-func (t *tail) page(sub *subscriber, filter driver.Filter, ahead *chan readAhead) (Batch[*Recorded], error) {
-	var r readAhead
-	if *ahead != nil {
-		r = <-*ahead
-		*ahead = nil
-	} else {
-		r = t.readFor(sub, filter, sub.after)
-	}
-	if r.err != nil {
-		return Batch[*Recorded]{}, r.err
-	}
-	next := Position(r.page.next)
-	if len(r.page.stored) == sub.page(t.s) {
-		c := make(chan readAhead, 1)
-		go func() { c <- t.readFor(sub, filter, next) }()
-		*ahead = c
-	}
-	events := t.s.decodePage(sub.ctx, r.page.stored, driver.Forward)
-	return Batch[*Recorded]{t.s.matching(sub.filter, events), next}, nil
-}
-
-type readAhead struct {
-	page page
-	err  error
-}
-
-// readFor reads a page for a subscriber that is behind, when it is its turn.
-func (t *tail) readFor(sub *subscriber, filter driver.Filter, after Position) (r readAhead) {
-	select {
-	case t.catchUps <- struct{}{}:
-		defer func() { <-t.catchUps }()
-		r.page, r.err = t.s.readAll(sub.ctx, sub.filter, filter, uint64(after), driver.Forward, sub.page(t.s))
-	case <-sub.ctx.Done():
-		r.err = sub.ctx.Err()
-	}
-	return r
 }
 
 // end ends a subscription with err. Ending it twice is a no-op.
