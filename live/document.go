@@ -80,17 +80,17 @@ const eventField = "_event"
 func (s *Site) servePost(w http.ResponseWriter, at *found) {
 	r := at.request
 	if err := s.forms.Check(r); err != nil {
-		plain(w, http.StatusForbidden, "This form came from another site.")
+		s.fail(w, r, http.StatusForbidden, "This form came from another site.")
 		return
 	}
 	values, status := s.readForm(w, r)
 	if status != 0 {
-		plain(w, status, "The form could not be read.")
+		s.fail(w, r, status, "The form could not be read.")
 		return
 	}
 	event := values.Get(eventField)
 	if event == "" {
-		plain(w, http.StatusBadRequest, "The form does not say what to do.")
+		s.fail(w, r, http.StatusBadRequest, "The form does not say what to do.")
 		return
 	}
 	values.Del(eventField)
@@ -110,9 +110,9 @@ func (s *Site) servePost(w http.ResponseWriter, at *found) {
 		s.setFlash(w, r, session, out.flash)
 		redirect(w, to)
 	case errors.Is(out.failed, errNoEvent):
-		plain(w, http.StatusBadRequest, "The form asks for something this page does not do.")
+		s.fail(w, r, http.StatusBadRequest, "The form asks for something this page does not do.")
 	case errors.Is(out.failed, form.ErrTooLarge), errors.Is(out.failed, form.ErrPayload):
-		plain(w, http.StatusBadRequest, "The form could not be read.")
+		s.fail(w, r, http.StatusBadRequest, "The form could not be read.")
 	case errors.As(out.failed, &fields) && out.instance.embedded() != nil:
 		s.servePage(w, at, out, http.StatusUnprocessableEntity, session)
 	default:
@@ -127,7 +127,7 @@ func (s *Site) servePost(w http.ResponseWriter, at *found) {
 			status = told.status()
 		}
 		if out.instance.embedded() == nil {
-			plain(w, status, text) // the page has no place for it
+			s.fail(w, r, status, text) // the page has no place for it
 			return
 		}
 		out.setFlash("error", text)
@@ -197,13 +197,13 @@ func (s *Site) servePage(w http.ResponseWriter, at *found, out *outcome, status 
 func (s *Site) serveError(w http.ResponseWriter, at *found, err error) {
 	var told *Error
 	if errors.As(err, &told) {
-		plain(w, told.status(), told.Text)
+		s.fail(w, at.request, told.status(), told.Text)
 		return
 	}
 	if gone := at.request.Context().Err(); gone == nil || !errors.Is(err, gone) { // else nobody waits for the page
 		s.logFailure("live: a page could not be shown", err, "pattern", at.pattern)
 	}
-	plain(w, http.StatusInternalServerError, somethingWrong)
+	s.fail(w, at.request, http.StatusInternalServerError, somethingWrong)
 }
 
 // logFailure logs an error, unless it is a panic, which has been logged with its stack.
@@ -264,6 +264,29 @@ func asciiURL(to string) string {
 		}
 	}
 	return b.String()
+}
+
+// fail answers with the page of an error, or a line of text for who takes no HTML. Without a text it is that of the status.
+func (s *Site) fail(w http.ResponseWriter, r *http.Request, status int, text string) {
+	if text == "" {
+		text = http.StatusText(status)
+	}
+	if s.options.Error == nil || !strings.Contains(r.Header.Get("Accept"), "text/html") {
+		plain(w, status, text)
+		return
+	}
+	var view, page bytes.Buffer
+	err := s.options.Error.Execute(&view, &Error{status, text})
+	if err == nil {
+		d := &Document{Title: http.StatusText(status), Head: s.client.script(), Body: template.HTML(view.String())}
+		err = s.options.Layout.Execute(&page, d)
+	}
+	if err != nil {
+		s.log.Error("live: the page of an error could not be shown", "error", err)
+		plain(w, status, text)
+		return
+	}
+	write(w, status, "text/html; charset=utf-8", page.Bytes())
 }
 
 // plain answers with a line of text.

@@ -660,3 +660,46 @@ func BenchmarkFirstRendering(b *testing.B) {
 		}
 	}
 }
+
+func TestErrorsAreShownInTheLayoutToWhoTakesHTML(t *testing.T) {
+	t.Parallel()
+	o := Options{Error: template.Must(template.New("error").Parse(`<h1>{{.Status}}</h1><p>{{.Text}}</p>`))}
+	const page = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"
+	for _, row := range []struct {
+		method, path, form, text string
+		status                   int
+	}{
+		{"GET", "/rooms/none", "", "There is no such room.", 404},
+		{"GET", "/rooms/broken", "", "Something went wrong.", 500},
+		{"GET", "/nowhere", "", "Not Found", 404},
+		{"PUT", "/rooms/a", "", "Method not allowed.", 405},
+		{"POST", "/rooms/a", "_event=unheard", "The form asks for something this page does not do.", 400},
+	} {
+		t.Run(row.method+row.path, func(t *testing.T) {
+			t.Parallel()
+			b, _ := deskBrowser(t, o)
+			answer, text := b.do(row.method, row.path, row.form, "Accept", page)
+			require.Equal(t, row.status, answer.StatusCode)
+			require.Equal(t, "text/html; charset=utf-8", answer.Header.Get("Content-Type"))
+			require.Equal(t, "no-store", answer.Header.Get("Cache-Control"))
+			require.Contains(t, text, fmt.Sprintf("<h1>%d</h1><p>%s</p>", row.status, row.text))
+			require.Contains(t, text, "<title>"+http.StatusText(row.status)+"</title>")
+			require.NotContains(t, text, "data-token", "nothing connects")
+
+			answer, text = b.do(row.method, row.path, row.form, "Accept", "application/json")
+			require.Equal(t, row.status, answer.StatusCode)
+			require.Equal(t, row.text+"\n", text)
+		})
+	}
+	_, err := NewSite(&Options{Error: template.Must(template.New("").Parse("{{.Reason}}"))})
+	require.ErrorContains(t, err, "live: Options.Error: ")
+}
+
+func TestAnErrorWhosePageFailsIsALineOfText(t *testing.T) {
+	t.Parallel()
+	b, log := deskBrowser(t, Options{Error: template.Must(template.New("error").Parse(`{{if eq .Status 500}}{{.Reason}}{{end}}`))})
+	answer, text := b.do("GET", "/rooms/broken", "", "Accept", "text/html")
+	require.Equal(t, 500, answer.StatusCode)
+	require.Equal(t, "Something went wrong.\n", text)
+	require.Contains(t, log.String(), "the page of an error could not be shown")
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"io"
 	"log/slog"
 	"math"
 	"net/http"
@@ -20,6 +21,9 @@ import (
 type Options struct {
 	// Layout is the document around every view, executed with a *[Document]. Nil means a plain one in English.
 	Layout *template.Template
+	// Error is the view of what cannot be shown, such as a URL without a view, in the Layout: executed with an *[Error]
+	// whose Text is never empty, for a browser that takes HTML. Nil means a line of text.
+	Error *template.Template
 	// Secret signs what ties a connection to the page it belongs to, at least 32 bytes. All processes that serve
 	// one site must have the same. Nil means a random one: pages then renew theirs when the process has restarted.
 	Secret []byte
@@ -148,6 +152,11 @@ func NewSite(o *Options) (*Site, error) {
 	if err := checkLayout(options.Layout); err != nil {
 		return nil, fmt.Errorf("live: Options.Layout: %w", err)
 	}
+	if options.Error != nil {
+		if err := options.Error.Execute(io.Discard, &Error{http.StatusNotFound, "text"}); err != nil {
+			return nil, fmt.Errorf("live: Options.Error: %w", err)
+		}
+	}
 	return s, nil
 }
 
@@ -196,6 +205,13 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serveOwn(w, r)
 		return
 	}
+	// What the mux says itself is plain.
+	if s.options.Error != nil {
+		if _, pattern := s.mux.Handler(r); pattern == "" {
+			s.fail(w, r, http.StatusNotFound, "")
+			return
+		}
+	}
 	var at slot
 	s.mux.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), slotKey{}, &at)))
 	if at.page == nil {
@@ -209,7 +225,7 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.servePost(w, &at)
 	default:
 		w.Header().Set("Allow", "GET, HEAD, POST")
-		plain(w, http.StatusMethodNotAllowed, "Method not allowed.")
+		s.fail(w, r, http.StatusMethodNotAllowed, "Method not allowed.")
 	}
 }
 
