@@ -1,12 +1,16 @@
 # make test    the whole suite: gofmt, vet, staticcheck, tests with -race and without
-# make bench   the benchmarks, one run each
-# make fuzz    every fuzz target, FUZZTIME each
+# make bench   the benchmarks, for BENCHTIME each (1x is one iteration)
+# make fuzz    every fuzz target, for FUZZTIME each
 # make soak    the tests with kills and faults, for minutes instead of seconds
 # make demo-cluster   three chats on a cluster of three NATS nodes
 # make screenshots   pictures of the examples, in docs/screenshots
 # make setup   installs what the tests need beyond Go, or says what they skip
+#
+# PKG narrows bench and fuzz: make fuzz PKG=./router FUZZTIME=2s
 
 GO ?= go
+PKG ?= ./...
+BENCHTIME ?= 1s
 FUZZTIME ?= 20s
 
 .PHONY: test lint bench fuzz soak demo-cluster screenshots setup
@@ -20,18 +24,20 @@ test: setup lint
 	$(GO) test -timeout 30m ./...
 
 lint:
-	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	@files=$$(gofmt -l .) && test -z "$$files" || { echo "not gofmt-ed:"; echo "$$files"; exit 1; }
 	$(GO) vet ./...
 	cd otel && $(GO) vet ./...
 	$(GO) tool staticcheck ./...
 
 bench:
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -benchmem $(PKG)
 
 fuzz:
-	@for pkg in $$($(GO) list ./...); do \
-		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
-			echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	@set -e; pkgs=$$($(GO) list $(PKG)); \
+	for pkg in $$pkgs; do \
+		targets=$$($(GO) test -list '^Fuzz' $$pkg) || { echo "$$targets"; exit 1; }; \
+		for target in $$(echo "$$targets" | grep '^Fuzz'); do \
+			echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
 		done; \
 	done
 
