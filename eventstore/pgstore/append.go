@@ -2,7 +2,6 @@ package pgstore
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/levada-go/levada/eventstore/driver"
 	"github.com/levada-go/levada/eventstore/internal/appends"
+	"github.com/levada-go/levada/eventstore/internal/attributes"
 )
 
 // Append implements [driver.Store]. If ctx ends while the server is at it, the
@@ -140,19 +140,11 @@ func (s *store) takes(e *driver.Event) error {
 		if len(t) > maxNameBytes {
 			return fmt.Errorf("%w: tag of %d bytes: more than %d", driver.ErrTooLarge, len(t), maxNameBytes)
 		}
-		if err := checkText(t); err != nil {
-			return err
-		}
 	}
-	for k, v := range e.Metadata {
-		if !utf8.ValidString(k) || !utf8.ValidString(v) { // a NUL is escaped
-			return errText
-		}
-	}
-	return nil
+	return attributes.Check(e.Metadata, e.Tags)
 }
 
-var errText = errors.New("pgstore: names, types, tags and metadata must be valid UTF-8, and all but metadata without NUL")
+var errText = errors.New("pgstore: names and types must be valid UTF-8 without NUL")
 
 // checkText refuses what PostgreSQL cannot have as text.
 func checkText(v string) error {
@@ -249,6 +241,7 @@ func (b *batch) addTo(st *statement) {
 			a.bytes(v[:])
 		}
 	}
+	var json []byte
 	for _, e := range b.events {
 		id.bytes(e.ID[:])
 		uuid(correlation, &e.Correlation)
@@ -258,12 +251,14 @@ func (b *batch) addTo(st *statement) {
 		if len(e.Metadata) == 0 {
 			metadata.null()
 		} else {
-			metadata.bytes(toJSON(e.Metadata))
+			json = attributes.AppendMetadata(json[:0], e.Metadata)
+			metadata.bytes(json)
 		}
 		if len(e.Tags) == 0 {
 			tag.null()
 		} else {
-			tag.bytes(toJSON(e.Tags))
+			json = attributes.AppendTags(json[:0], e.Tags)
+			tag.bytes(json)
 		}
 		data.bytes(e.Data)
 	}
@@ -278,15 +273,6 @@ func (b *batch) addTo(st *statement) {
 	st.add(pgtype.TextArrayOID, typ.done()).add(pgtype.TextArrayOID, content.done())
 	st.add(pgtype.TextArrayOID, metadata.done()).add(pgtype.TextArrayOID, tag.done()).add(pgtype.ByteaArrayOID, data.done())
 	st.ints(b.markEvent).ints(marks)
-}
-
-// toJSON encodes metadata, or tags.
-func toJSON(v any) []byte {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic(err) // strings can be encoded
-	}
-	return b
 }
 
 // locks returns the type slots that the appends lock, in their order: those of their events shared.

@@ -2,9 +2,7 @@ package pgstore
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"sync"
@@ -16,50 +14,8 @@ import (
 
 	"github.com/levada-go/levada/eventstore"
 	"github.com/levada-go/levada/eventstore/driver"
+	"github.com/levada-go/levada/eventstore/internal/workload"
 )
-
-// A workload makes events of about 150 bytes of JSON and 60 of metadata, for
-// streams that live for about ten events, as that of sqlitestore does.
-type workload struct {
-	r       *rand.Rand
-	stream  string
-	version int64
-	left    int
-}
-
-func newWorkload(seed uint64) *workload { return &workload{r: rand.New(rand.NewPCG(seed, 77))} }
-
-var benchTypes = []string{"OrderPlaced.v1", "OrderLineItemAdded", "OrderPaymentTaken.v2", "OrderShipmentCreated", "OrderAddressChanged", "CustomerRelocated", "InvoiceIssued", "InventoryItemReserved", "InventoryItemReleased", "OrderCompleted"}
-
-func (w *workload) event() (e driver.Event) {
-	a, b := w.r.Uint64(), w.r.Uint64()
-	binary.LittleEndian.PutUint64(e.ID[:8], a)
-	binary.LittleEndian.PutUint64(e.ID[8:], b)
-	e.Type = benchTypes[a%uint64(len(benchTypes))]
-	e.ContentType = "application/json"
-	e.Data = fmt.Appendf(nil, `{"orderId":"%x","customer":"cust-%d","sku":"SKU-%d","quantity":%d,"unitPrice":%d,"currency":"EUR","note":"gift wrapped, leave at the door"}`,
-		a, b%10_000_000, (b>>24)%100_000, b%9+1, (b>>40)%100_000)
-	e.Metadata = map[string]string{"corr": strconv.FormatUint(a^b, 16), "user": "user-" + strconv.FormatUint(b%100_000, 10), "src": "web"}
-	return e
-}
-
-// next returns the next append of n events.
-func (w *workload) next(n int) driver.Append {
-	if w.left == 0 {
-		w.stream = fmt.Sprintf("order-%016x%07d", w.r.Uint64(), w.r.IntN(1e7))
-		w.version = driver.NoStream
-		w.left = 5 + w.r.IntN(11)
-	}
-	w.left--
-	a := driver.Append{Stream: w.stream, Expected: w.version}
-	for range n {
-		a.Events = append(a.Events, w.event())
-	}
-	w.version = max(w.version, 0) + int64(n)
-	return a
-}
-
-func rate(b *testing.B) { b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s") }
 
 // BenchmarkAppend appends events one by one from n callers at once through the
 // portable store, which groups them, or from one caller in batches of n. An operation
@@ -80,10 +36,10 @@ func BenchmarkAppend(b *testing.B) {
 				var wg sync.WaitGroup
 				for c := range callers {
 					wg.Go(func() {
-						w := newWorkload(uint64(c))
+						w := workload.New(uint64(c))
 						var mine []time.Duration
 						for i := c; i < b.N; i += callers {
-							a := w.next(1)
+							a := w.Next(make([]driver.Event, 1))
 							e := &a.Events[0]
 							begin := time.Now()
 							_, err := store.Append(context.Background(), eventstore.StreamName(a.Stream), eventstore.Expected(a.Expected),
@@ -101,7 +57,7 @@ func BenchmarkAppend(b *testing.B) {
 				}
 				wg.Wait()
 				b.StopTimer()
-				rate(b)
+				workload.Rate(b)
 				slices.Sort(waits)
 				if len(waits) > 0 {
 					b.ReportMetric(float64(waits[len(waits)/2].Microseconds()), "p50-µs")
@@ -113,13 +69,13 @@ func BenchmarkAppend(b *testing.B) {
 	for _, n := range []int{100, 1000} {
 		b.Run(fmt.Sprintf("batch=%d", n), func(b *testing.B) {
 			s := be.open(b, Options{})
-			w := newWorkload(1)
+			w := workload.New(1)
 			b.ResetTimer()
 			for i := 0; i < b.N; i += n {
-				require.NoError(b, s.Append(context.Background(), w.next(n)).Err)
+				require.NoError(b, s.Append(context.Background(), w.Next(make([]driver.Event, n))).Err)
 			}
 			b.StopTimer()
-			rate(b)
+			workload.Rate(b)
 		})
 	}
 }
@@ -135,11 +91,12 @@ func BenchmarkConditional(b *testing.B) {
 			var wg sync.WaitGroup
 			for c := range callers {
 				wg.Go(func() {
-					w := newWorkload(uint64(c))
+					w := workload.New(uint64(c))
 					tag := fmt.Sprint("seat:", c)
 					var after uint64
 					for i := c; i < b.N; i += callers {
-						e := w.event()
+						var e driver.Event
+						w.Fill(&e)
 						e.Tags = []string{tag, "tenant:1"}
 						r := s.AppendIf(context.Background(), []driver.QueryItem{{Tags: e.Tags}}, after, []driver.StreamEvent{{Stream: "seat-" + strconv.Itoa(c), Event: e}}, nil)
 						if r.Err != nil {
@@ -152,7 +109,7 @@ func BenchmarkConditional(b *testing.B) {
 			}
 			wg.Wait()
 			b.StopTimer()
-			rate(b)
+			workload.Rate(b)
 		})
 	}
 }
@@ -160,49 +117,16 @@ func BenchmarkConditional(b *testing.B) {
 // BenchmarkRead reads a store of 100,000 events. An operation is one event.
 func BenchmarkRead(b *testing.B) {
 	s := newBench(b, 8).open(b, Options{})
-	ctx := context.Background()
-	w := newWorkload(7)
-	var streams []string
-	for range 100 {
-		var as []driver.Append
-		for range 1000 {
-			as = append(as, w.next(1))
-		}
-		for i, r := range s.AppendBatch(ctx, as) {
-			require.NoError(b, r.Err)
-			if r.Version == 5 {
-				streams = append(streams, as[i].Stream)
-			}
-		}
-	}
-	_, err := s.pool.Exec(ctx, s.sql.expand("VACUUM ANALYZE @schema@.events"))
+	long := workload.Preload(b, s, 100_000)
+	_, err := s.pool.Exec(context.Background(), s.sql.expand("VACUUM ANALYZE @schema@.events"))
 	require.NoError(b, err)
-	all := func(b *testing.B, f driver.Filter) {
-		b.ReportAllocs()
-		for n := 0; n < b.N; {
-			for from := uint64(0); n < b.N; {
-				events, scanned, err := s.ReadAll(ctx, f, from, driver.Forward, 512)
-				require.NoError(b, err)
-				if n += len(events); scanned == from {
-					break
-				}
-				from = scanned
-			}
-		}
-		rate(b)
-	}
-	b.Run("all", func(b *testing.B) { all(b, driver.Filter{}) })
-	b.Run("category", func(b *testing.B) { all(b, driver.Filter{Categories: []string{"order"}}) })
-	b.Run("type", func(b *testing.B) { all(b, driver.Filter{Types: benchTypes[:1]}) })
-	b.Run("streams", func(b *testing.B) {
-		b.ReportAllocs()
-		for n, i := 0, 0; n < b.N; i++ {
-			events, err := s.ReadStream(ctx, streams[i%len(streams)], 0, driver.Forward, 512)
-			require.NoError(b, err)
-			n += len(events)
-		}
-		rate(b)
-	})
+	workload.Read(b, s, long)
+}
+
+// BenchmarkAtomic appends to two streams, at once and one after the other. An operation
+// is two events.
+func BenchmarkAtomic(b *testing.B) {
+	workload.Atomic(b, newBench(b, 8).open(b, Options{NoListen: true}))
 }
 
 // BenchmarkHead asks for the head, as one who waits does: where nothing was
@@ -252,11 +176,11 @@ func BenchmarkInline(b *testing.B) {
 				require.NoError(b, err)
 				defer stop()
 			}
-			w := newWorkload(seed)
+			w := workload.New(seed)
 			seed++
 			b.ResetTimer()
 			for range b.N {
-				a := w.next(1)
+				a := w.Next(make([]driver.Event, 1))
 				e := &a.Events[0]
 				_, err := store.Append(ctx, eventstore.StreamName(a.Stream), eventstore.Expected(a.Expected),
 					eventstore.Event{Type: e.Type, Raw: e.Data, ContentType: e.ContentType, Metadata: e.Metadata})

@@ -2,6 +2,7 @@ package pgstore
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -105,5 +106,9 @@ func (c *condition) json() []byte {
 			}
 		}
 	}
-	return toJSON(list)
+	b, err := json.Marshal(list)
+	if err != nil {
+		panic(err) // strings and numbers can be encoded
+	}
+	return b
 }

@@ -10,54 +10,15 @@ import (
 
 	"github.com/levada-go/levada/eventstore"
 	"github.com/levada-go/levada/eventstore/driver"
-	"github.com/levada-go/levada/eventstore/shred"
+	"github.com/levada-go/levada/eventstore/internal/keystest"
 	"github.com/levada-go/levada/internal/postgrestest"
 )
 
-// Memory and PostgreSQL must do the same.
 func TestKeyStoresKeepOneKeyASubjectUntilItIsShredded(t *testing.T) {
 	t.Parallel()
 	table, err := OpenKeys(t.Context(), newPool(t, postgrestest.URL(t), 8), `Key "ring"`)
 	require.NoError(t, err)
-	for name, keys := range map[string]shred.Keys{"memory": &shred.Memory{}, "table": table} {
-		ctx := t.Context()
-		_, err := keys.Find(ctx, "ann")
-		require.ErrorIs(t, err, eventstore.ErrErased, name)
-		var wg sync.WaitGroup
-		made := make([][]byte, 8)
-		for i := range made {
-			wg.Go(func() {
-				key, err := keys.Make(ctx, "ann")
-				if err != nil {
-					t.Error(err)
-				}
-				made[i] = key
-			})
-		}
-		wg.Wait()
-		for _, key := range made {
-			require.Len(t, key, shred.KeyBytes)
-			require.Equal(t, made[0], key, name)
-		}
-		other, err := keys.Make(ctx, "'; DROP TABLE subject_keys")
-		require.NoError(t, err)
-		require.NotEqual(t, made[0], other)
-		found, err := keys.Find(ctx, "ann")
-		require.NoError(t, err)
-		require.Equal(t, made[0], found)
-		for range 2 {
-			require.NoError(t, keys.Shred(ctx, "ann"))
-			_, err = keys.Find(ctx, "ann")
-			require.ErrorIs(t, err, eventstore.ErrErased, name)
-			_, err = keys.Make(ctx, "ann")
-			require.ErrorIs(t, err, eventstore.ErrErased, name)
-		}
-		require.NoError(t, keys.Shred(ctx, "bob"))
-		_, err = keys.Make(ctx, "bob")
-		require.ErrorIs(t, err, eventstore.ErrErased, "shredded before it had a key")
-		_, err = keys.Find(ctx, "'; DROP TABLE subject_keys")
-		require.NoError(t, err, name)
-	}
+	keystest.Run(t, table)
 }
 
 func TestKeysAreThereForEveryProcessAndAfterwards(t *testing.T) {

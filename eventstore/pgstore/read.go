@@ -2,7 +2,6 @@ package pgstore
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
 	"strconv"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"github.com/levada-go/levada/eventstore/driver"
+	"github.com/levada-go/levada/eventstore/internal/attributes"
 )
 
 // window is how many positions one call looks at whose filter PostgreSQL must apply
@@ -34,13 +34,13 @@ func readRecorded(row [][]byte) (r driver.Recorded, err error) {
 	copy(r.Correlation[:], row[7])
 	copy(r.Causation[:], row[8])
 	if row[9] != nil {
-		if err := json.Unmarshal(row[9], &r.Metadata); err != nil {
-			return r, fmt.Errorf("pgstore: metadata at position %d: %w", r.Position, err)
+		if r.Metadata, err = attributes.Metadata(string(row[9])); err != nil {
+			return r, fmt.Errorf("pgstore: position %d: %w", r.Position, err)
 		}
 	}
 	if row[10] != nil {
-		if err := json.Unmarshal(row[10], &r.Tags); err != nil {
-			return r, fmt.Errorf("pgstore: tags at position %d: %w", r.Position, err)
+		if r.Tags, err = attributes.Tags(string(row[10])); err != nil {
+			return r, fmt.Errorf("pgstore: position %d: %w", r.Position, err)
 		}
 	}
 	if len(row[11]) > 0 {

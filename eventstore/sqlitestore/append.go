@@ -10,6 +10,7 @@ import (
 
 	"github.com/levada-go/levada/eventstore/driver"
 	"github.com/levada-go/levada/eventstore/internal/appends"
+	"github.com/levada-go/levada/eventstore/internal/attributes"
 	"zombiezen.com/go/sqlite"
 )
 
@@ -171,7 +172,7 @@ func (s *store) checkEvent(e *driver.Event) (size int, err error) {
 	if size > s.limits.EventBytes {
 		return 0, fmt.Errorf("%w: an event of %d bytes, the limit is %d", driver.ErrTooLarge, size, s.limits.EventBytes)
 	}
-	return size, checkText(e.Metadata, e.Tags)
+	return size, attributes.Check(e.Metadata, e.Tags)
 }
 
 // checkWhole refuses what is too much for one append.
@@ -402,7 +403,7 @@ func (s *store) insertEvent(st *sqlite.Stmt, position uint64, h *head, stream st
 	bindID(st, 10, &b.causation, &e.Causation)
 	if len(e.Tags) > 0 || b.hasTags {
 		if b.hasTags = len(e.Tags) > 0; b.hasTags {
-			s.json = appendArray(s.json[:0], e.Tags)
+			s.json = attributes.AppendTags(s.json[:0], e.Tags)
 			st.BindText(11, view2string(s.json))
 		} else {
 			st.BindNull(11)
@@ -410,7 +411,7 @@ func (s *store) insertEvent(st *sqlite.Stmt, position uint64, h *head, stream st
 	}
 	if len(e.Metadata) > 0 || b.hasMetadata {
 		if b.hasMetadata = len(e.Metadata) > 0; b.hasMetadata {
-			s.json = appendObject(s.json[:0], e.Metadata)
+			s.json = attributes.AppendMetadata(s.json[:0], e.Metadata)
 			st.BindText(12, view2string(s.json))
 		} else {
 			st.BindNull(12)

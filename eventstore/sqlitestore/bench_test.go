@@ -2,12 +2,9 @@ package sqlitestore
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
-	"math/rand/v2"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,61 +15,8 @@ import (
 
 	"github.com/levada-go/levada/eventstore"
 	"github.com/levada-go/levada/eventstore/driver"
+	"github.com/levada-go/levada/eventstore/internal/workload"
 )
-
-// A workload makes events of about 150 bytes of JSON and 60 of metadata, for
-// streams that live for about ten events.
-type workload struct {
-	r       *rand.Rand
-	stream  string
-	version int64
-	left    int
-}
-
-func newWorkload(seed uint64) *workload { return &workload{r: rand.New(rand.NewPCG(seed, 77))} }
-
-var benchTypes = []string{"OrderPlaced.v1", "OrderLineItemAdded", "OrderPaymentTaken.v2", "OrderShipmentCreated", "OrderAddressChanged", "CustomerRelocated", "InvoiceIssued", "InventoryItemReserved", "InventoryItemReleased", "OrderCompleted"}
-
-func (w *workload) fill(e *driver.Event) {
-	a, b := w.r.Uint64(), w.r.Uint64()
-	binary.LittleEndian.PutUint64(e.ID[:8], a)
-	binary.LittleEndian.PutUint64(e.ID[8:], b)
-	e.Type = benchTypes[a%uint64(len(benchTypes))]
-	e.ContentType = jsonContent
-	d := append(e.Data[:0], `{"orderId":"`...)
-	d = strconv.AppendUint(d, a, 16)
-	d = append(d, `","customer":"cust-`...)
-	d = strconv.AppendUint(d, b%10_000_000, 10)
-	d = append(d, `","sku":"SKU-`...)
-	d = strconv.AppendUint(d, (b>>24)%100_000, 10)
-	d = append(d, `","quantity":`...)
-	d = strconv.AppendUint(d, b%9+1, 10)
-	d = append(d, `,"unitPrice":`...)
-	d = strconv.AppendUint(d, (b>>40)%100_000, 10)
-	e.Data = append(d, `,"currency":"EUR","note":"gift wrapped, leave at the door"}`...)
-	if e.Metadata == nil {
-		e.Metadata = make(map[string]string)
-	}
-	e.Metadata["corr"] = strconv.FormatUint(a^b, 16)
-	e.Metadata["user"] = "user-" + strconv.FormatUint(b%100000, 10)
-	e.Metadata["src"] = "web"
-}
-
-// next returns the next append of n events.
-func (w *workload) next(events []driver.Event) driver.Append {
-	for i := range events {
-		w.fill(&events[i])
-	}
-	if w.left == 0 {
-		w.stream = fmt.Sprintf("order-%016x%07d", w.r.Uint64(), w.r.IntN(1e7))
-		w.version = driver.NoStream
-		w.left = 5 + w.r.IntN(11)
-	}
-	w.left--
-	a := driver.Append{Stream: w.stream, Expected: w.version, Events: events}
-	w.version = max(w.version, 0) + int64(len(events))
-	return a
-}
 
 // A batcher commits what its callers append while it is busy, as the portable
 // store does, so that the driver is measured as it is used.
@@ -128,12 +72,12 @@ func BenchmarkAppend(b *testing.B) {
 					n++
 				}
 				wg.Go(func() {
-					w := newWorkload(uint64(c))
+					w := workload.New(uint64(c))
 					j := &job{done: make(chan error, 1)}
 					events := make([]driver.Event, 1)
 					mine := make([]time.Duration, 0, n)
 					for range n {
-						j.a = w.next(events)
+						j.a = w.Next(events)
 						begin := time.Now()
 						batch.jobs <- j
 						if err := <-j.done; err != nil {
@@ -149,7 +93,7 @@ func BenchmarkAppend(b *testing.B) {
 			wg.Wait()
 			b.StopTimer()
 			close(batch.jobs)
-			rate(b)
+			workload.Rate(b)
 			slices.Sort(waits)
 			b.ReportMetric(float64(waits[len(waits)*99/100].Microseconds()), "p99-µs")
 		})
@@ -157,15 +101,15 @@ func BenchmarkAppend(b *testing.B) {
 	for _, n := range []int{10, 100, 1000} {
 		b.Run(fmt.Sprintf("batch=%d", n), func(b *testing.B) {
 			s := openTest(b, nil)
-			w := newWorkload(1)
+			w := workload.New(1)
 			events := make([]driver.Event, n)
 			b.ReportAllocs()
 			b.ResetTimer()
 			for i := 0; i < b.N; i += n {
-				require.NoError(b, s.Append(context.Background(), w.next(events)).Err)
+				require.NoError(b, s.Append(context.Background(), w.Next(events)).Err)
 			}
 			b.StopTimer()
-			rate(b)
+			workload.Rate(b)
 		})
 	}
 }
@@ -181,10 +125,10 @@ func BenchmarkStore(b *testing.B) {
 			var wg sync.WaitGroup
 			for c := range callers {
 				wg.Go(func() {
-					w := newWorkload(uint64(c))
+					w := workload.New(uint64(c))
 					events := make([]driver.Event, 1)
 					for i := c; i < b.N; i += callers {
-						a := w.next(events)
+						a := w.Next(events)
 						e := eventstore.Event{Type: events[0].Type, Raw: events[0].Data, ContentType: jsonContent, Metadata: events[0].Metadata}
 						if _, err := store.Append(context.Background(), eventstore.StreamName(a.Stream), eventstore.Expected(a.Expected), e); err != nil {
 							b.Error(err)
@@ -194,74 +138,20 @@ func BenchmarkStore(b *testing.B) {
 			}
 			wg.Wait()
 			b.StopTimer()
-			rate(b)
+			workload.Rate(b)
 		})
 	}
-}
-
-func rate(b *testing.B) { b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s") }
-
-// preload fills a store with n events of 100 long streams and many short ones.
-func preload(b testing.TB, s *store, n int) (long []string) {
-	b.Helper()
-	w := newWorkload(7)
-	for i := range 100 {
-		long = append(long, fmt.Sprintf("long-%03d", i))
-	}
-	as := make([]driver.Append, 0, 1000)
-	for i := 0; i < n; {
-		as = as[:0]
-		for ; len(as) < cap(as) && i < n; i++ {
-			a := w.next(make([]driver.Event, 1))
-			if i%10 == 0 {
-				w.version, w.left = w.version-1, w.left+1
-				if w.version == 0 {
-					w.left = 0
-				}
-				a.Stream, a.Expected = long[i/10%100], driver.Any
-			}
-			as = append(as, a)
-		}
-		for _, r := range s.AppendBatch(context.Background(), as) {
-			require.NoError(b, r.Err)
-		}
-	}
-	return long
 }
 
 // BenchmarkRead reads a store of 200,000 events. An operation is one event.
 func BenchmarkRead(b *testing.B) {
 	s := openTest(b, &Options{Synchronous: Normal})
-	long := preload(b, s, 200_000)
-	ctx := context.Background()
-	all := func(b *testing.B, f driver.Filter) {
-		b.ReportAllocs()
-		for n := 0; n < b.N; {
-			for from := uint64(0); n < b.N; {
-				events, scanned, err := s.ReadAll(ctx, f, from, driver.Forward, 512)
-				require.NoError(b, err)
-				if n += len(events); scanned == from {
-					break
-				}
-				from = scanned
-			}
-		}
-		rate(b)
-	}
-	b.Run("all", func(b *testing.B) { all(b, driver.Filter{}) })
-	b.Run("category", func(b *testing.B) { all(b, driver.Filter{Categories: []string{"order"}}) })
-	b.Run("type", func(b *testing.B) { all(b, driver.Filter{Types: benchTypes[:1]}) })
-	b.Run("streams", func(b *testing.B) { all(b, driver.Filter{Streams: long[:8]}) })
-	b.Run("stream", func(b *testing.B) {
-		b.ReportAllocs()
-		for n, i := 0, 0; n < b.N; i++ {
-			events, err := s.ReadStream(ctx, long[i%len(long)], 0, driver.Forward, 512)
-			require.NoError(b, err)
-			n += len(events)
-		}
-		rate(b)
-	})
+	workload.Read(b, s, workload.Preload(b, s, 200_000))
 }
+
+// BenchmarkAtomic appends to two streams, at once and one after the other. An operation
+// is two events.
+func BenchmarkAtomic(b *testing.B) { workload.Atomic(b, openTest(b, nil)) }
 
 // BenchmarkTarget appends from 256 callers while a projection follows, which
 // counts events by type: without one, with its model beside the log, and with its
@@ -295,11 +185,11 @@ func BenchmarkTarget(b *testing.B) {
 			var wg sync.WaitGroup
 			for c := range callers {
 				wg.Go(func() {
-					w := newWorkload(uint64(c))
+					w := workload.New(uint64(c))
 					j := &job{done: make(chan error, 1)}
 					events := make([]driver.Event, 1)
 					for i := c; i < b.N; i += callers {
-						j.a = w.next(events)
+						j.a = w.Next(events)
 						batch.jobs <- j
 						if err := <-j.done; err != nil {
 							b.Error(err)
@@ -309,7 +199,7 @@ func BenchmarkTarget(b *testing.B) {
 			}
 			wg.Wait()
 			b.StopTimer()
-			rate(b)
+			workload.Rate(b)
 			b.ReportMetric(float64(at.Load())/b.Elapsed().Seconds(), "projected/s")
 			cancel()
 			follower.Wait()

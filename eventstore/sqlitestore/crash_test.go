@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/levada-go/levada/eventstore/driver"
+	"github.com/levada-go/levada/eventstore/internal/workload"
 )
 
 // A ledger is what must be in a store that an appender filled.
@@ -277,12 +278,12 @@ func loader(path string, args []string) error {
 	if err != nil {
 		return err
 	}
-	w := newWorkload(1)
+	w := workload.New(1)
 	as := make([]driver.Append, 0, 4096)
 	for done := 0; done < n; done += len(as) {
 		as = as[:0]
 		for len(as) < min(cap(as), n-done) {
-			as = append(as, w.next(make([]driver.Event, 1)))
+			as = append(as, w.Next(make([]driver.Event, 1)))
 		}
 		for _, r := range s.AppendBatch(context.Background(), as) {
 			if r.Err != nil {
@@ -313,9 +314,9 @@ func TestOpenAfterAKillRebuildsTheTail(t *testing.T) {
 	head, err := s.Head(context.Background())
 	require.NoError(t, err)
 	require.Equal(t, uint64(n), head)
-	w := newWorkload(1)
+	w := workload.New(1)
 	for range 1000 {
-		a := w.next(make([]driver.Event, 1))
+		a := w.Next(make([]driver.Event, 1))
 		at := uint64(max(a.Expected, 0))
 		events, err := s.ReadStream(context.Background(), a.Stream, at, driver.Forward, 1)
 		require.NoError(t, err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/levada-go/levada/eventstore/driver"
+	"github.com/levada-go/levada/eventstore/internal/attributes"
 	"zombiezen.com/go/sqlite"
 )
 
@@ -542,7 +543,7 @@ func (c *conn) recorded(st *sqlite.Stmt, p *page, q *scan) (err error) {
 	st.ColumnBytes(7, r.Correlation[:])
 	st.ColumnBytes(8, r.Causation[:])
 	if n := st.ColumnLen(10); n > 0 {
-		if r.Metadata, err = parseObject(st.ColumnText(10)); err != nil {
+		if r.Metadata, err = attributes.Metadata(st.ColumnText(10)); err != nil {
 			return err
 		}
 		p.bytes += n
@@ -556,7 +557,7 @@ func tagsOf(st *sqlite.Stmt) ([]string, error) {
 	if st.ColumnLen(9) == 0 {
 		return nil, nil
 	}
-	return parseArray(st.ColumnText(9))
+	return attributes.Tags(st.ColumnText(9))
 }
 
 func (s *store) Stream(ctx context.Context, stream string) (info driver.StreamInfo, err error) {

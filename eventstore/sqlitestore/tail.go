@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/levada-go/levada/eventstore/driver"
+	"github.com/levada-go/levada/eventstore/internal/attributes"
 	"zombiezen.com/go/sqlite"
 )
 
@@ -254,7 +255,7 @@ func (c *conn) readUnmerged(lo, hi uint64, category func(name string, first int6
 			categories[e.stream] = e.category
 		}
 		if st.ColumnLen(4) > 0 {
-			if e.tags, err = parseArray(st.ColumnText(4)); err != nil {
+			if e.tags, err = attributes.Tags(st.ColumnText(4)); err != nil {
 				return err
 			}
 		}

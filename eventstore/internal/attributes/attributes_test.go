@@ -1,4 +1,4 @@
-package sqlitestore
+package attributes
 
 import (
 	"encoding/json"
@@ -12,7 +12,7 @@ func TestMetadataAndTagsAreJSONThatReadsBack(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		m := rapid.MapOf(rapid.String(), rapid.String()).Draw(t, "metadata")
-		b := appendObject(nil, m)
+		b := AppendMetadata(nil, m)
 		var std map[string]string
 		require.NoError(t, json.Unmarshal(b, &std), "%s", b)
 		require.Equal(t, m, std)
@@ -22,7 +22,7 @@ func TestMetadataAndTagsAreJSONThatReadsBack(t *testing.T) {
 			require.Equal(t, m, got)
 		}
 		list := rapid.SliceOf(rapid.String()).Draw(t, "tags")
-		b = appendArray(nil, list)
+		b = AppendTags(nil, list)
 		var stdList []string
 		require.NoError(t, json.Unmarshal(b, &stdList), "%s", b)
 		require.Equal(t, list, stdList)
@@ -36,28 +36,28 @@ func TestMetadataAndTagsAreJSONThatReadsBack(t *testing.T) {
 
 func TestJSONWrittenByOthersIsReadToo(t *testing.T) {
 	t.Parallel()
-	m, err := parseObject(` { "a" : "\u00e9\/\ud83d\ude00" , "b":"\b" } `)
+	m, err := Metadata(` { "a" : "\u00e9\/\ud83d\ude00" , "b":"\b" } `)
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{"a": "é/😀", "b": "\b"}, m)
-	m, err = parseObject(`{}`)
+	m, err = Metadata(`{}`)
 	require.NoError(t, err)
 	require.Nil(t, m)
-	list, err := parseArray(`[ "a", "\u0041" ]`)
+	list, err := Tags(`[ "a", "\u0041" ]`)
 	require.NoError(t, err)
 	require.Equal(t, []string{"a", "A"}, list)
-	list, err = parseArray(`[]`)
+	list, err = Tags(`[]`)
 	require.NoError(t, err)
 	require.Nil(t, list)
 	for _, bad := range []string{"", "{", `{"a"}`, `{"a":1}`, `{"a":"b",}`, `{"a":"b"}x`, "[1]", "null x"} {
-		_, err := parseObject(bad)
+		_, err := Metadata(bad)
 		require.Error(t, err, bad)
-		_, err = parseArray(bad)
+		_, err = Tags(bad)
 		require.Error(t, err, bad)
 	}
 }
 
 // What the fast path takes, encoding/json takes alike.
-func FuzzParseObject(f *testing.F) {
+func FuzzAttributes(f *testing.F) {
 	for _, s := range []string{`{"a":"b"}`, `{"a":"b","c":"\u001f\n\t\\\""}`, `{"a":"é"}`, `{"a":"\u0080"}`, "{\"a\":\"\xff\"}", `["a","b"]`, `{"a":"b","a":"c"}`, `{"":""}`} {
 		f.Add(s)
 	}

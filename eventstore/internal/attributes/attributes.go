@@ -1,4 +1,7 @@
-package sqlitestore
+// Package attributes keeps the metadata and tags of events as JSON, so that SQL can read
+// them. They are written and, in the form in which they are written, read without
+// reflection; anything else that is valid JSON is left to encoding/json.
+package attributes
 
 import (
 	"encoding/json"
@@ -9,31 +12,27 @@ import (
 	"unicode/utf8"
 )
 
-// Metadata and tags are stored as JSON, so that SQL can read them. They are
-// written and, in the form in which they are written, read without reflection;
-// anything else that is valid JSON is left to encoding/json.
+var errText = errors.New("eventstore: metadata and tags must be valid UTF-8, and tags without NUL")
 
-var errNotUTF8 = errors.New("sqlitestore: metadata and tags must be valid UTF-8, and tags without NUL")
-
-// checkText refuses metadata and tags that JSON, or its functions in SQL, cannot
+// Check refuses metadata and tags that JSON, or its functions in SQL, cannot
 // represent.
-func checkText(metadata map[string]string, tags []string) error {
+func Check(metadata map[string]string, tags []string) error {
 	for k, v := range metadata {
 		if !utf8.ValidString(k) || !utf8.ValidString(v) {
-			return errNotUTF8
+			return errText
 		}
 	}
 	for _, t := range tags {
 		// SQL would see such a tag only up to the NUL.
 		if !utf8.ValidString(t) || strings.IndexByte(t, 0) >= 0 {
-			return errNotUTF8
+			return errText
 		}
 	}
 	return nil
 }
 
-// appendObject appends m as a JSON object with sorted keys.
-func appendObject(b []byte, m map[string]string) []byte {
+// AppendMetadata appends m to b as a JSON object with sorted keys.
+func AppendMetadata(b []byte, m map[string]string) []byte {
 	var few [16]string
 	keys := few[:0]
 	for k := range m {
@@ -52,8 +51,8 @@ func appendObject(b []byte, m map[string]string) []byte {
 	return append(b, '}')
 }
 
-// appendArray appends list as a JSON array.
-func appendArray(b []byte, list []string) []byte {
+// AppendTags appends list to b as a JSON array.
+func AppendTags(b []byte, list []string) []byte {
 	b = append(b, '[')
 	for i, s := range list {
 		if i > 0 {
@@ -91,9 +90,9 @@ func appendString(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// parseObject is the inverse of appendObject. The strings of the result share
-// the memory of s.
-func parseObject(s string) (map[string]string, error) {
+// Metadata is the inverse of AppendMetadata; an empty object is nil. The strings of the
+// result share the memory of s.
+func Metadata(s string) (map[string]string, error) {
 	if m, ok := scanObject(s); ok {
 		return m, nil
 	}
@@ -132,9 +131,9 @@ func scanObject(s string) (map[string]string, bool) {
 	}
 }
 
-// parseArray is the inverse of appendArray. The strings of the result share the
-// memory of s.
-func parseArray(s string) ([]string, error) {
+// Tags is the inverse of AppendTags; an empty array is nil. The strings of the result
+// share the memory of s.
+func Tags(s string) ([]string, error) {
 	if list, ok := scanArray(s); ok {
 		return list, nil
 	}
