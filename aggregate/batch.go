@@ -439,6 +439,11 @@ func (r *Repository[S]) publish(in *instance[S], b *batch[S], v eventstore.Versi
 	before := in.version
 	start := v - eventstore.Version(len(b.events))
 	in.version = v
+	if r.seals() {
+		for i := range b.events {
+			in.owners.add(r.copies.Subjects(&b.events[i]))
+		}
+	}
 	// A caller may send its next command as soon as it is answered, and its op may
 	// be used again. So all outcomes are known before the first is told.
 	in.crowd = len(b.ops)

@@ -56,7 +56,7 @@ func (r *Repository[S]) current(ctx context.Context, in *instance[S]) error {
 }
 
 func (in *instance[S]) clear() {
-	in.state, in.version, in.keys = *new(S), 0, keyMemory{}
+	in.state, in.version, in.keys, in.owners.have = *new(S), 0, keyMemory{}, nil
 }
 
 // load folds into in what it has not seen.
@@ -82,29 +82,41 @@ func (r *Repository[S]) load(ctx context.Context, in *instance[S]) error {
 			return nil
 		}
 	}
-	return r.fold(ctx, in)
+	fresh, err := r.fold(ctx, in)
+	if err != nil || !fresh {
+		return err
+	}
+	// An event may have been read before somebody was erased whom it is about.
+	if lost, err := r.lost(ctx, in); err != nil || !lost {
+		return err
+	}
+	in.loaded = false
+	return r.load(ctx, in)
 }
 
-// fold applies the events after in.version.
-func (r *Repository[S]) fold(ctx context.Context, in *instance[S]) error {
+// fold applies the events after in.version. It reports whether they are about somebody whom none was about before.
+func (r *Repository[S]) fold(ctx context.Context, in *instance[S]) (fresh bool, err error) {
 	var last lastKey
 	for page, err := range r.store.ReadStreamPages(ctx, in.stream, in.version) {
 		if err != nil {
-			return err
+			return fresh, err
 		}
 		if page.First > in.version+1 {
 			info, err := r.store.Stream(ctx, in.stream)
 			if err != nil {
-				return err
+				return fresh, err
 			}
 			if info.Origin+1 != page.First {
-				return fmt.Errorf("%w: it starts at version %d, and version %d is needed", ErrTruncated, page.First, in.version+1)
+				return fresh, fmt.Errorf("%w: it starts at version %d, and version %d is needed", ErrTruncated, page.First, in.version+1)
 			}
 			in.clear() // the stream was deleted and began anew
 		}
 		for _, rec := range page.Events {
 			if err := in.apply(rec); err != nil {
-				return err
+				return fresh, err
+			}
+			if r.seals() && in.owners.add(r.copies.Subjects(&rec.Event)) {
+				fresh = true
 			}
 			if rec.Part == 0 {
 				last.see(&in.keys, rec, r.t.Keys)
@@ -116,13 +128,13 @@ func (r *Repository[S]) fold(ctx context.Context, in *instance[S]) error {
 		// An append found the stream not to be empty.
 		info, err := r.store.Stream(ctx, in.stream)
 		if err != nil {
-			return err
+			return fresh, err
 		}
 		if info.Version > 0 && !info.Deleted {
-			return fmt.Errorf("%w: nothing is left below version %d", ErrTruncated, info.Version+1)
+			return fresh, fmt.Errorf("%w: nothing is left below version %d", ErrTruncated, info.Version+1)
 		}
 	}
-	return nil
+	return fresh, nil
 }
 
 // seen returns the version that expectations see.

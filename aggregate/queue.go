@@ -75,14 +75,15 @@ type instance[S any] struct {
 	blocked  []*op[S] // of queue, those that have no place yet, in order
 	left     int      // ops in queue that have left
 	held     bool
-	saving   bool                 // a snapshot is being written
-	snapshot *eventstore.Snapshot // the next one to write
+	saving   bool      // a snapshot is being written
+	snapshot *snapshot // the next one to write
 
 	readers atomic.Int64 // views granted and not yet over
 
 	state     S
 	version   eventstore.Version
 	keys      keyMemory
+	owners    owners // if snapshots are sealed
 	loaded    bool
 	suspect   bool     // an append has failed: the stream may have moved
 	todo      []*op[S] // taken from queue, still to be decided from at on

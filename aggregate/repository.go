@@ -10,6 +10,7 @@ import (
 
 	"github.com/levada-go/levada/command"
 	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/internal/sealing"
 )
 
 // ErrTruncated reports an aggregate whose earliest events are gone, and which has
@@ -25,6 +26,7 @@ type Repository[S any] struct {
 	limits  eventstore.Limits
 	plain   bool // S holds no references, so that assignment copies it
 	clones  bool // S has Clone
+	copies  sealing.Copies
 	ops     sync.Pool
 	scratch sync.Pool
 
@@ -51,6 +53,7 @@ func New[S any](s *eventstore.Store, t *Type[S]) (*Repository[S], error) {
 		t:         t,
 		store:     s,
 		limits:    s.Limits(),
+		copies:    sealing.Of(s),
 		plain:     !references(reflect.TypeFor[S]()),
 		instances: map[string]*instance[S]{},
 	}

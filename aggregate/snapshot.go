@@ -44,22 +44,40 @@ func (r *Repository[S]) restore(ctx context.Context, in *instance[S]) error {
 	case snap.Version == 0 || snap.Schema != r.t.SnapshotSchema:
 		return nil
 	}
-	if err := guard(func() error { return r.t.Snapshot.Decode(snap.Data, &in.state) }); err != nil {
+	data, subjects, err := r.opened(ctx, in.stream, snap.Data)
+	if errors.Is(err, eventstore.ErrErased) { // with somebody whose data the state held
+		return nil
+	}
+	if err != nil {
+		r.t.Logger.WarnContext(ctx, "aggregate: snapshot cannot be opened", "stream", in.stream, "version", snap.Version, "err", err)
+		return nil
+	}
+	if err := guard(func() error { return r.t.Snapshot.Decode(data, &in.state) }); err != nil {
 		r.t.Logger.WarnContext(ctx, "aggregate: snapshot cannot be decoded", "stream", in.stream, "version", snap.Version, "err", err)
 		in.clear()
 		return nil
 	}
 	in.version = snap.Version
+	in.owners.add(subjects)
 	for _, k := range snap.Keys {
 		in.keys.add(k, r.t.Keys)
 	}
 	return nil
 }
 
+// A snapshot is one to be written.
+type snapshot struct {
+	eventstore.Snapshot
+	owners []string // whose data it holds
+}
+
 // snapshot encodes the state as it stands and has it written in the background,
 // after the one that may be on its way.
 func (r *Repository[S]) snapshot(in *instance[S]) {
-	snap := &eventstore.Snapshot{Version: in.version, Schema: r.t.SnapshotSchema, Keys: in.keys.list()}
+	snap := &snapshot{Snapshot: eventstore.Snapshot{Version: in.version, Schema: r.t.SnapshotSchema, Keys: in.keys.list()}}
+	if r.seals() {
+		snap.owners = in.owners.list()
+	}
 	err := guard(func() (err error) {
 		snap.Data, err = r.t.Snapshot.Encode(&in.state)
 		return err
@@ -90,7 +108,11 @@ func (r *Repository[S]) save(in *instance[S]) {
 			}
 			continue
 		}
-		err := r.store.SaveSnapshot(context.Background(), in.stream, *snap)
+		data, err := r.sealed(context.Background(), in.stream, snap.Data, snap.owners)
+		if err == nil {
+			snap.Data = data
+			err = r.store.SaveSnapshot(context.Background(), in.stream, snap.Snapshot)
+		}
 		if err != nil && !errors.Is(err, eventstore.ErrClosed) { // the next one to load reads some more events
 			r.t.Logger.Warn("aggregate: snapshot cannot be written", "stream", in.stream, "version", snap.Version, "err", err)
 		}

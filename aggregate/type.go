@@ -86,6 +86,8 @@ type Type[S any] struct {
 
 	// Logger is told when a snapshot cannot be read or written; default slog.Default().
 	Logger *slog.Logger
+
+	plainJSON bool // snapshots are the JSON of S
 }
 
 // A SnapshotCodec turns states into bytes and back. Its funcs are called from
@@ -164,7 +166,7 @@ func (t *Type[S]) check() (*Type[S], error) {
 		if err != nil {
 			return nil, fmt.Errorf("aggregate %s: %w", c.Name, err)
 		}
-		c.Snapshot = codec
+		c.Snapshot, c.plainJSON = codec, true
 	}
 	if c.Cached == 0 {
 		c.Cached = defaultCached

@@ -5,12 +5,15 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/internal/sealing"
 	"github.com/levada-go/levada/internal/system"
 )
 
@@ -24,7 +27,8 @@ type DeadLetter struct {
 	Type     string
 
 	// Error is why it could not be handled, the last time that it was tried; empty for an
-	// event that was never tried, because an earlier one of its key is parked.
+	// event that was never tried, because an earlier one of its key is parked. It is sealed for those whose data the event holds,
+	// and that of eventstore.ErrErased when one of them is erased.
 	Error    string
 	Attempts int
 	Since    time.Time // when it was parked
@@ -54,10 +58,13 @@ type letter struct {
 	Type     string                `json:"type,omitempty"`
 	Error    string                `json:"error,omitempty"`
 	Attempts int                   `json:"attempts,omitempty"`
+
+	Sealed json.RawMessage      `json:"sealed,omitempty"` // instead of Error
+	event  *eventstore.Recorded // that Error is about
 }
 
 func letterOf(key string, r *eventstore.Recorded) letter {
-	return letter{kind: letterParked, Key: key, Position: r.Position, Stream: r.Stream, Version: r.Version, ID: r.ID, Type: r.Type}
+	return letter{kind: letterParked, event: r, Key: key, Position: r.Position, Stream: r.Stream, Version: r.Version, ID: r.ID, Type: r.Type}
 }
 
 func (l *letter) because(err error, attempts int) {
@@ -85,13 +92,18 @@ type letterbox interface {
 	since(ctx context.Context, after eventstore.Position, fn func(sent)) (eventstore.Position, error)
 	// version returns that of the key's stream.
 	version(ctx context.Context, key string) (eventstore.Version, error)
+	// legible has since tell errors, too.
+	legible()
 }
 
 // storeLetters keeps dead letters in the store, in streams of category "$parked.NAME".
 type storeLetters struct {
 	store    *eventstore.Store
 	category string
+	open     bool // sealed errors
 }
+
+func (b *storeLetters) legible() { b.open = true }
 
 // newStoreLetters keeps apart names that differ, though a category has no dash.
 func newStoreLetters(s *eventstore.Store, name string) *storeLetters {
@@ -99,7 +111,7 @@ func newStoreLetters(s *eventstore.Store, name string) *storeLetters {
 	if len(plain) > nameBytes {
 		plain = "$" + digest(name)
 	}
-	return &storeLetters{s, "$parked." + plain}
+	return &storeLetters{store: s, category: "$parked." + plain}
 }
 
 // plainKeyBytes is how long a key may be to stand in its stream's name as it is.
@@ -122,6 +134,9 @@ func digest(key string) string {
 func (b *storeLetters) send(ctx context.Context, key string, after eventstore.Version, letters ...letter) error {
 	events := make([]eventstore.Event, len(letters))
 	for i, l := range letters {
+		if err := b.seal(ctx, &l); err != nil {
+			return err
+		}
 		raw, err := json.Marshal(l)
 		if err != nil {
 			return fmt.Errorf("projection: dead letter: %w", err)
@@ -129,6 +144,48 @@ func (b *storeLetters) send(ctx context.Context, key string, after eventstore.Ve
 		events[i] = eventstore.Event{Type: l.kind, Raw: raw, ContentType: "application/json"}
 	}
 	_, err := b.store.Append(system.Context(ctx), b.stream(key), eventstore.Exactly(after), events...)
+	return err
+}
+
+// typeOfError is that under which errors are sealed.
+const typeOfError = "$parked.error"
+
+func (b *storeLetters) place(l *letter) eventstore.ID {
+	return sealing.Place("parked", b.category, l.Key, strconv.FormatUint(uint64(l.Position), 10))
+}
+
+// seal replaces the error of a letter by what is kept of it.
+func (b *storeLetters) seal(ctx context.Context, l *letter) error {
+	if l.Error == "" || l.event == nil {
+		return nil
+	}
+	copies := sealing.Of(b.store)
+	text, err := json.Marshal(l.Error)
+	if err == nil {
+		l.Sealed, err = copies.SealWhole(ctx, b.place(l), typeOfError, l.Error, text, copies.Subjects(&l.event.Event))
+	}
+	if err != nil {
+		return fmt.Errorf("projection: dead letter: %w", err)
+	}
+	if l.Sealed != nil {
+		l.Error = ""
+	}
+	return nil
+}
+
+// unseal is the opposite.
+func (b *storeLetters) unseal(ctx context.Context, l *letter) error {
+	if l.Sealed == nil || !b.open {
+		return nil
+	}
+	text, err := sealing.Of(b.store).Open(ctx, b.place(l), typeOfError, l.Sealed)
+	if errors.Is(err, eventstore.ErrErased) {
+		l.Error = eventstore.ErrErased.Error()
+		return nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &l.Error)
+	}
 	return err
 }
 
@@ -143,6 +200,9 @@ func (b *storeLetters) since(ctx context.Context, after eventstore.Position, fn 
 		}
 		s := sent{version: r.Version, at: r.Position, time: r.Time}
 		if err := json.Unmarshal(r.Raw, &s.letter); err != nil {
+			return after, fmt.Errorf("projection: dead letter %s version %d: %w", r.Stream, r.Version, err)
+		}
+		if err := b.unseal(ctx, &s.letter); err != nil {
 			return after, fmt.Errorf("projection: dead letter %s version %d: %w", r.Stream, r.Version, err)
 		}
 		s.kind = r.Type
@@ -164,6 +224,8 @@ type memoryLetters struct {
 	versions map[string]eventstore.Version
 	at       eventstore.Position
 }
+
+func (b *memoryLetters) legible() {}
 
 func (b *memoryLetters) send(_ context.Context, key string, after eventstore.Version, letters ...letter) error {
 	b.mu.Lock()

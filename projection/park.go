@@ -339,6 +339,9 @@ func (w *worker[T]) newDesk(keep bool) *desk {
 	} else {
 		d.box = newStoreLetters(w.g.Store, w.base)
 	}
+	if keep {
+		d.box.legible()
+	}
 	return d
 }
 
@@ -687,7 +690,7 @@ func (w *worker[T]) again(ctx context.Context, k *parkedKey, e DeadLetter) error
 			return err
 		}
 	}
-	l := letter{kind: letterRetried, Key: k.key, Position: e.Position}
+	l := letter{kind: letterRetried, Key: k.key, Position: e.Position, event: events[0]}
 	l.because(cause, e.Attempts+1)
 	if err := w.desk.box.send(ctx, k.key, k.version, l); err != nil && !errors.Is(err, eventstore.ErrConflict) {
 		return errors.Join(cause, err)
