@@ -146,20 +146,31 @@ func (s *Server) appendTo(ctx context.Context, st *stream, x expectation, events
 	}
 	s.recent.add(st.stored, events, at)
 	if reopens {
-		if err := s.reopen(ctx, st); err != nil {
+		if err := s.reopen(ctx, st, at, len(events)); err != nil {
 			return outcome{}, false, err
 		}
 	}
 	return outcome{revision: int64(at.Version) - 1, position: at.Position}, false, nil
 }
 
-// reopen makes a deleted stream readable from what has been appended to it since.
-func (s *Server) reopen(ctx context.Context, st *stream) error {
-	if st.retention.before != deletedBefore {
-		return nil // the store deleted it and has taken it back by itself
+// reopen makes a deleted stream readable from the first of n events that have been
+// appended to it since, the last of them at a place. Another server may write metadata meanwhile; these are kept.
+func (s *Server) reopen(ctx context.Context, st *stream, at eventstore.Appended, n int) error {
+	for attempt := 0; ; attempt++ {
+		if st.retention.before != deletedBefore {
+			return nil // the store deleted it and has taken it back by itself, or somebody else has
+		}
+		if st.changed > at.Position {
+			return nil // it was deleted once more
+		}
+		_, err := s.setStreamMetadata(ctx, st, withBefore(st.metadata, uint64(at.Version)-uint64(n)))
+		if !errors.Is(err, eventstore.ErrConflict) || attempt == maxAttempts {
+			return storeError(st.name, err)
+		}
+		if st, err = s.stream(ctx, st.name, everything); err != nil {
+			return err
+		}
 	}
-	_, err := s.setStreamMetadata(ctx, st.name, withBefore(st.metadata, uint64(st.version)))
-	return err
 }
 
 // appendedBefore finds an append again whose expectation does not tell where.
@@ -174,8 +185,7 @@ func (s *Server) appendedBefore(ctx context.Context, st *stream, x expectation, 
 	switch {
 	case all && st.deleted() && at.Position > st.changed:
 		// It was made to reopen the stream, and that was cut short.
-		before := uint64(at.Version) - uint64(len(events))
-		_, err := s.setStreamMetadata(ctx, st.name, withBefore(st.metadata, before))
+		err := s.reopen(ctx, st, at, len(events))
 		return outcome{revision: int64(at.Version) - 1, position: at.Position}, true, err
 	case all && st.deleted() && x.kind == expectNoStream:
 		return outcome{}, false, nil // deleted since: these are new events
@@ -187,15 +197,17 @@ func (s *Server) appendedBefore(ctx context.Context, st *stream, x expectation, 
 	return outcome{}, false, nil
 }
 
-// setStreamMetadata replaces the metadata of a stream, which the caller has locked.
-func (s *Server) setStreamMetadata(ctx context.Context, name string, data []byte) (eventstore.Position, error) {
-	stored, full := storedStream("$$"+name, s.nameBytes)
+// setStreamMetadata replaces the metadata that st has, or returns an
+// eventstore.ErrConflict if it has others by now. The caller has locked the stream, which keeps apart
+// those who use this server.
+func (s *Server) setStreamMetadata(ctx context.Context, st *stream, data []byte) (eventstore.Position, error) {
+	stored, full := storedStream("$$"+st.name, s.nameBytes)
 	e := eventstore.Event{ID: uuid.New(), Type: metadataType, Raw: data, ContentType: typeJSON}
 	if full != "" {
 		e.Metadata = map[string]string{metaStream: full}
 	}
-	at, err := s.store.Append(ctx, stored, eventstore.Any, e)
-	return at.Position, storeError(name, err)
+	at, err := s.store.Append(ctx, stored, st.writable, e)
+	return at.Position, err
 }
 
 // remove deletes a stream, for ever or until it is appended to.
@@ -205,17 +217,27 @@ func (s *Server) remove(ctx context.Context, name string, x expectation, forever
 	}
 	ctx = raw(context.WithoutCancel(ctx))
 	defer s.locks.lock(name)()
-	st, err := s.stream(ctx, name, everything)
-	switch {
-	case err != nil:
-		return 0, err
-	case st.tombstoned:
-		return 0, streamDeleted(name)
-	case !x.holds(st):
-		return 0, wrongVersion(name, x, st.last())
-	case !forever:
-		return s.setStreamMetadata(ctx, name, withBefore(st.metadata, deletedBefore))
+	for attempt := 0; ; attempt++ {
+		st, err := s.stream(ctx, name, everything)
+		switch {
+		case err != nil:
+			return 0, err
+		case st.tombstoned:
+			return 0, streamDeleted(name)
+		case !x.holds(st):
+			return 0, wrongVersion(name, x, st.last())
+		case forever:
+			return s.bury(ctx, name)
+		}
+		p, err := s.setStreamMetadata(ctx, st, withBefore(st.metadata, deletedBefore))
+		if !errors.Is(err, eventstore.ErrConflict) || attempt == maxAttempts {
+			return p, storeError(name, err)
+		}
 	}
+}
+
+// bury writes the tombstone of a stream.
+func (s *Server) bury(ctx context.Context, name string) (eventstore.Position, error) {
 	at, err := s.store.Append(ctx, tombstoneStream(name), eventstore.NoStream, eventstore.Event{
 		ID: uuid.New(), Type: tombstoneType, Raw: []byte{}, ContentType: typeBinary, Metadata: map[string]string{metaStream: name},
 	})

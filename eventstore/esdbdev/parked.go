@@ -3,6 +3,7 @@ package esdbdev
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strconv"
 	"time"
 
@@ -46,12 +47,16 @@ func (g *group) emptyParked(ctx context.Context, upTo eventstore.Version) error 
 	name := g.parkedStream()
 	ctx = raw(context.WithoutCancel(ctx))
 	defer g.s.locks.lock(name)()
-	st, err := g.s.stream(ctx, name, everything)
-	if err != nil || st.deleted() {
-		return err
+	for attempt := 0; ; attempt++ {
+		st, err := g.s.stream(ctx, name, everything)
+		if err != nil || st.deleted() {
+			return err
+		}
+		_, err = g.s.setStreamMetadata(ctx, st, withBefore(st.metadata, uint64(upTo)))
+		if !errors.Is(err, eventstore.ErrConflict) || attempt == maxAttempts {
+			return storeError(name, err)
+		}
 	}
-	_, err = g.s.setStreamMetadata(ctx, name, withBefore(st.metadata, uint64(upTo)))
-	return err
 }
 
 // replay gives out again what is parked, the oldest first; no more than limit if it

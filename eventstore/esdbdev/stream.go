@@ -29,6 +29,7 @@ type stream struct {
 	retention  retention
 	metadata   []byte              // the latest, as written
 	changed    eventstore.Position // when that was
+	writable   eventstore.Expected // where the next metadata are expected
 	tombstoned bool
 	removed    bool // the store itself has deleted it, through its own API
 }
@@ -120,16 +121,19 @@ func (s *Server) visibleVersion(ctx context.Context, stored eventstore.StreamNam
 // readMetadata reads the latest metadata of a stream, if it has any.
 func (s *Server) readMetadata(ctx context.Context, st *stream, upTo eventstore.Position) error {
 	stored, _ := storedStream("$$"+st.name, s.nameBytes)
+	st.writable = eventstore.NoStream
 	info, err := s.store.Stream(ctx, stored)
-	if err != nil || info.Version == 0 {
+	if err != nil || info.Version == 0 || info.Deleted {
 		return storeError(st.name, err)
 	}
+	st.writable = eventstore.Exactly(info.Version)
 	for r, err := range s.store.ReadStreamBackward(ctx, stored, 0) {
 		if err != nil {
 			return storeError(st.name, err)
 		}
 		if r.Position <= upTo {
 			st.metadata, st.changed, st.retention = r.Raw, r.Position, parseRetention(r.Raw)
+			st.writable = eventstore.Exactly(max(info.Version, r.Version))
 			break
 		}
 	}
@@ -137,11 +141,11 @@ func (s *Server) readMetadata(ctx context.Context, st *stream, upTo eventstore.P
 }
 
 // locks keep what looks at a stream and then changes it apart from others that do,
-// one for each stream and its metadata, or a few.
+// one for each stream, its metadata, and theirs, or a few.
 type locks [256]sync.Mutex
 
 func (l *locks) lock(name string) (unlock func()) {
-	if base, ok := metastream(name); ok {
+	for base, ok := metastream(name); ok; base, ok = metastream(base) {
 		name = base
 	}
 	h := fnv.New32a()

@@ -1,12 +1,16 @@
 package esdbdev_test
 
 import (
+	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/uuid"
+	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/eventstore/memstore"
 	"github.com/stretchr/testify/require"
 )
 
@@ -348,6 +352,68 @@ func TestDeletingKeepsTheRestOfTheMetadata(t *testing.T) {
 	require.EqualValues(t, 7, *got.MaxCount())
 	require.Equal(t, "ann", got.CustomProperty("owner"))
 	require.EqualValues(t, uint64(1<<63), *got.TruncateBefore(), "2^63-1, as the client rounds it")
+}
+
+// Two servers of one store have no lock in common: what one writes of a stream while
+// the other brings it back or deletes it is not lost.
+func TestMetadataThatAnotherServerWritesMeanwhileAreKept(t *testing.T) {
+	t.Parallel()
+	const deleted = `{"$tb":9223372036854775807,"owner":"ann"}`
+	for _, c := range []struct {
+		name  string
+		hook  eventstore.StreamName // meanwhile is before this is appended to
+		other string                // the metadata that the other server writes then
+		do    func(t *testing.T, f *fixture)
+		want  string
+	}{
+		{"while a stream is brought back", "s-1", deleted, func(t *testing.T, f *fixture) {
+			f.must(t, "s-1", esdb.NoStream{}, event("c"))
+			require.Equal(t, "c", types(f.read(t, "s-1")))
+		}, `{"$tb":2,"owner":"ann"}`},
+		{"between the events and the note that it is back", "$esdb-$$s-1", deleted, func(t *testing.T, f *fixture) {
+			f.must(t, "s-1", esdb.Any{}, event("c"))
+			_, err := collect(f.ReadStream(t.Context(), "s-1", esdb.ReadStreamOptions{}, 10))
+			require.Equal(t, esdb.ErrorCodeResourceNotFound, code(err), "the other server deletes it once more")
+		}, deleted},
+		{"while a stream is deleted", "$esdb-$$s-1", `{"owner":"ann"}`, func(t *testing.T, f *fixture) {
+			_, err := f.DeleteStream(t.Context(), "s-1", esdb.DeleteStreamOptions{ExpectedRevision: exactly(1)})
+			require.NoError(t, err)
+		}, deleted},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var meanwhile atomic.Pointer[func()]
+			store := memstore.Open(&memstore.Options{Store: eventstore.Options{Trace: &eventstore.Trace{
+				AppendStart: func(ctx context.Context, i eventstore.AppendInfo) context.Context {
+					if i.Stream == c.hook {
+						if do := meanwhile.Swap(nil); do != nil {
+							(*do)()
+						}
+					}
+					return ctx
+				},
+			}}})
+			t.Cleanup(func() { store.Close() })
+			s := serve(t, store, nil)
+			f := &fixture{connect(t, s.URL()), s, store}
+			other := connect(t, serve(t, store, nil).URL())
+			f.must(t, "s-1", esdb.Any{}, events("a", "b")...)
+			if c.other == deleted {
+				_, err := f.DeleteStream(t.Context(), "s-1", esdb.DeleteStreamOptions{ExpectedRevision: esdb.Any{}})
+				require.NoError(t, err)
+			}
+			do := func() {
+				_, err := other.AppendToStream(t.Context(), "$$s-1", esdb.AppendToStreamOptions{}, esdb.EventData{
+					EventType: "$metadata", ContentType: esdb.ContentTypeJson, Data: []byte(c.other)})
+				require.NoError(t, err)
+			}
+			meanwhile.Store(&do)
+			c.do(t, f)
+			require.Nil(t, meanwhile.Load())
+			list := f.read(t, "$$s-1")
+			require.JSONEq(t, c.want, string(list[len(list)-1].Event.Data))
+		})
+	}
 }
 
 func TestNamesThatAStoreRefusesAreNamesAllTheSame(t *testing.T) {
