@@ -43,6 +43,11 @@ type operation struct {
 	info      driver.StreamInfo
 	page      []sight
 	taken     occupied // of the stream, where the search has to try
+
+	// parts are the operations of an append to two streams, in order; both have both.
+	// In the search for an order of the two, an opJoint stands for them.
+	parts  []*operation
+	second int // 1 in the search for an order of two streams, if it is about the second by name
 }
 
 type operationKind uint8
@@ -52,7 +57,8 @@ const (
 	opStream
 	opRead
 	opDelete
-	opEnd // of the history, in searches: what was not done by then, never is
+	opJoint // two opAppends, in searches
+	opEnd   // of the history, in searches: what was not done by then, never is
 )
 
 type outcome uint8
@@ -128,7 +134,29 @@ func (o *operation) settle(err error) {
 	}
 }
 
+// settleAll says what became of an append to two streams.
+func settleAll(parts []*operation, results []driver.Result, err error) {
+	var conflict *driver.ConflictError
+	errors.As(err, &conflict)
+	for i, o := range parts {
+		o.settle(err)
+		switch {
+		case err == nil:
+			o.version, o.positions, o.last = results[i].Version, results[i].Positions, results[i].Last
+		case o.outcome == conflicted && conflict.Stream != o.stream:
+			o.outcome = refused // by the other
+		}
+	}
+}
+
 func (o *operation) String() string {
+	if o.kind == opJoint {
+		var list []string
+		for _, part := range o.parts {
+			list = append(list, part.String())
+		}
+		return strings.Join(list, ", and ")
+	}
 	s := o.describe()
 	if o.kind == opAppend || o.kind == opDelete {
 		switch o.outcome {
@@ -339,12 +367,34 @@ func (h *history) checkOneLog(log []sight, appends map[eventID]*operation, delet
 				return fmt.Errorf("an append ended at position %d, and was told to at %d: %v", s.position, o.last, o)
 			}
 		}
+		if err := o.together(seen, deleted); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// operations returns the history of each stream for the search, of the
-// operations that counts says.
+// together checks that the log has the other streams of an append, too, and in order.
+func (o *operation) together(seen map[eventID]sight, deleted map[string]bool) error {
+	var last uint64
+	for _, part := range o.parts {
+		first, ok := seen[part.ids[0]]
+		switch {
+		case deleted[part.stream]:
+			continue
+		case !ok:
+			return fmt.Errorf("it has %v, and not %v, which was one append with it", o, part)
+		case first.position <= last:
+			return fmt.Errorf("it has %v at position %d, after what follows on it in one append", part, first.position)
+		}
+		last = seen[part.ids[len(part.ids)-1]].position
+	}
+	return nil
+}
+
+// operations returns the histories to search for an order, of the
+// operations that counts says: that of each stream, and of each two streams that were
+// appended to at once.
 //
 // Of an append whose outcome is unknown, the log tells it: if its events are
 // there, it took effect at the version where they stand, some time after it
@@ -352,7 +402,7 @@ func (h *history) checkOneLog(log []sight, appends map[eventID]*operation, delet
 // may have been deleted in between, or where events were seen that are gone, the
 // search has to try: it took effect before the end of the history, at versions that
 // are nobody else's, or comes after that and does nothing.
-func (h *history) operations(counts func(*operation) bool) map[string][]porcupine.Operation {
+func (h *history) operations(counts func(*operation) bool) (streams, joined orders) {
 	var end int64
 	deleted := h.deleted()
 	seen := map[eventID]uint64{}
@@ -378,16 +428,21 @@ func (h *history) operations(counts func(*operation) bool) map[string][]porcupin
 			taken[o.stream] = taken[o.stream].add(o.info.Version, 0)
 		}
 	}
-	byStream := map[string][]porcupine.Operation{}
+	streams, joined = orders{}, orders{}
+	joints := map[*operation]*operation{} // by the first part
+	pairs := map[string][]string{}        // of streams that appends have joined, by name
+	for _, o := range h.list {
+		if len(o.parts) > 0 {
+			pairs[o.stream] = slices.Sorted(slices.Values([]string{o.parts[0].stream, o.parts[1].stream}))
+		}
+	}
 	for _, o := range h.list {
 		if !counts(o) {
 			continue
 		}
 		x := *o
-		switch {
-		case o.outcome == refused:
-			continue
-		case o.outcome == unknown:
+		happened := o.outcome != refused
+		if o.outcome == unknown {
 			x.end = end + 3
 		}
 		if o.kind == opAppend && o.outcome == unknown {
@@ -397,18 +452,52 @@ func (h *history) operations(counts func(*operation) bool) map[string][]porcupin
 			case ok && (kept[o.ids[some]] || deleted[o.stream]):
 				x.outcome, x.version = done, seen[o.ids[some]]+uint64(len(o.ids)-1-some)
 			case !ok && !deleted[o.stream], taken[o.stream].full():
-				continue
+				happened, x.taken = false, taken[o.stream]
 			default:
 				x.taken = taken[o.stream]
 			}
 		}
-		byStream[o.stream] = append(byStream[o.stream], porcupine.Operation{ClientId: o.client, Input: &x, Output: &x, Call: x.call, Return: x.end})
+		if happened {
+			streams.put(o.stream, &x)
+		}
+		pair, ok := pairs[o.stream]
+		if !ok {
+			continue
+		}
+		name := strings.Join(pair, " and ")
+		x.second = slices.Index(pair, o.stream)
+		if len(o.parts) == 0 {
+			if happened {
+				joined.put(name, &x)
+			}
+			continue
+		}
+		j := joints[o.parts[0]]
+		if j == nil {
+			j = &operation{kind: opJoint, client: o.client, stream: name, call: x.call, end: x.end, outcome: refused}
+			joints[o.parts[0]] = j
+		}
+		j.parts = append(j.parts, &x)
+		if happened {
+			j.outcome = o.outcome
+		}
+		if len(j.parts) == 2 && j.outcome != refused {
+			joined.put(name, j)
+		}
 	}
-	for stream, list := range byStream {
-		x := &operation{kind: opEnd, stream: stream}
-		byStream[stream] = append(list, porcupine.Operation{Input: x, Output: x, Call: end + 1, Return: end + 2})
+	for _, list := range []orders{streams, joined} {
+		for name := range list {
+			list.put(name, &operation{kind: opEnd, stream: name, call: end + 1, end: end + 2})
+		}
 	}
-	return byStream
+	return streams, joined
+}
+
+// orders are histories to search for an order, by what they are of.
+type orders map[string][]porcupine.Operation
+
+func (l orders) put(name string, o *operation) {
+	l[name] = append(l[name], porcupine.Operation{ClientId: o.client, Input: o, Output: o, Call: o.call, Return: o.end})
 }
 
 // occupied are the versions of a stream that belong to events that somebody knows of,

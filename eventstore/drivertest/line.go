@@ -3,6 +3,7 @@ package drivertest
 import (
 	"fmt"
 	"hash/maphash"
+	"slices"
 
 	"github.com/anishathalye/porcupine"
 
@@ -43,6 +44,65 @@ var streamModel = porcupine.Model{
 	},
 }
 
+// A pairState is two streams that were appended to at once, in the order of their names.
+type pairState [2]lineState
+
+// pairModel says what two streams may tell if both together do one thing at a time.
+var pairModel = porcupine.Model{
+	Init: func() any { return pairState{} },
+	Step: func(state, input, _ any) (bool, any) {
+		ok, next := state.(pairState).step(input.(*operation))
+		return ok, next
+	},
+	Equal: func(a, b any) bool {
+		x, y := a.(pairState), b.(pairState)
+		return streamModel.Equal(x[0], y[0]) && streamModel.Equal(x[1], y[1])
+	},
+	Hash:              func(state any) uint64 { return state.(pairState)[0].hash ^ state.(pairState)[1].hash }, // no id is in both
+	DescribeOperation: streamModel.DescribeOperation,
+	DescribeState: func(state any) string {
+		s := state.(pairState)
+		return streamModel.DescribeState(s[0]) + "; " + streamModel.DescribeState(s[1])
+	},
+}
+
+// step is lineState's. What was told of an append to both must have been so in one moment.
+func (s pairState) step(o *operation) (ok bool, next pairState) {
+	switch {
+	case o.kind == opEnd:
+		s[0].over, s[1].over = true, true
+		return true, s
+	case o.kind != opJoint:
+		ok, s[o.second] = s[o.second].step(o)
+		return ok, s
+	case o.outcome == conflicted:
+		for _, part := range o.parts {
+			if part.outcome == conflicted {
+				ok, _ = s[part.second].step(part)
+				return ok, s // what comes after it is not told
+			}
+			if !s[part.second].holds(part) {
+				return false, s // it would have been told
+			}
+		}
+	}
+	over := s[0].over
+	if over && !slices.ContainsFunc(o.parts, func(part *operation) bool { return part.outcome == done }) {
+		return true, s // it never happened
+	}
+	next = s
+	for _, part := range o.parts {
+		line := s[part.second]
+		line.over = false // what has happened to one stream has to both
+		if ok, line = line.step(part); !ok {
+			return false, s
+		}
+		line.over = over
+		next[part.second] = line
+	}
+	return true, next
+}
+
 // step reports whether o could have been told in this state, and what it left.
 func (s lineState) step(o *operation) (ok bool, next lineState) {
 	switch o.kind {
@@ -60,10 +120,7 @@ func (s lineState) step(o *operation) (ok bool, next lineState) {
 		s.over = true
 		return true, s
 	}
-	holds := (&line{version: s.version, origin: s.origin}).holds(o.expected)
-	if o.loose && o.outcome != conflicted && s.version == s.origin && s.version > 0 {
-		holds = holds || o.expected == int64(s.version) || o.expected == driver.StreamExists
-	}
+	holds := s.holds(o)
 	switch o.outcome {
 	case done:
 		return holds && o.version == s.version+uint64(len(o.ids)), s.append(o.ids)
@@ -74,6 +131,15 @@ func (s lineState) step(o *operation) (ok bool, next lineState) {
 		return true, s
 	}
 	return holds && o.taken.free(s.version, len(o.ids)), s.append(o.ids)
+}
+
+// holds reports whether the stream is as an append expects it.
+func (s lineState) holds(o *operation) bool {
+	holds := (&line{version: s.version, origin: s.origin}).holds(o.expected)
+	if o.loose && o.outcome != conflicted && s.version == s.origin && s.version > 0 {
+		holds = holds || o.expected == int64(s.version) || o.expected == driver.StreamExists
+	}
+	return holds
 }
 
 // actual is the version that a conflict tells.

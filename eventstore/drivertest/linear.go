@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -49,13 +50,15 @@ type LinearOptions struct {
 }
 
 // Linearize lets clients append to, ask about, read and delete a few streams at
-// once, and checks that what they were told could have been told by a single
+// once, append to two of them at once if the driver can, and checks that what they were told could have been told by a single
 // log that does one thing at a time:
 //
 //   - Every call on one stream took effect in a moment between its beginning and
 //     its end (it is linearizable): acknowledged appends, conflicts and the
 //     versions they tell, versions that were asked for, and pages of streams.
 //     So a version that confirms a refusal is never an old one.
+//   - So did every call on two streams that were appended to at once: such an append took
+//     effect in both in one moment, and a conflict is that of the first that was not as expected.
 //   - An append that ended with ErrOutcomeUnknown, or because its context ended,
 //     took effect once, at any time since it began, or never. One that ended with
 //     another error, or in a conflict, never did.
@@ -65,7 +68,7 @@ type LinearOptions struct {
 //
 // What it finds fails t, with the path of a picture of the history.
 //
-// The search is that of github.com/anishathalye/porcupine, stream by stream.
+// The search is that of github.com/anishathalye/porcupine, stream by stream, and pair by pair.
 func Linearize(t testing.TB, opt LinearOptions) {
 	t.Helper()
 	r, err := linearize(t.Context(), opt)
@@ -230,7 +233,7 @@ func pause(ctx context.Context, d time.Duration) {
 // call makes a call of the client's choice, and reports whether it did not fail.
 func (c *client) call(ctx context.Context) bool {
 	generation := int(c.calls.Add(1)) / (streamCalls * c.Streams)
-	stream := func() string { return fmt.Sprintf("%s-%d-%d", linearCategory, generation, c.rand.IntN(c.Streams)) }
+	stream := func() string { return streamName(generation, c.rand.IntN(c.Streams)) }
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	hasty := c.rand.IntN(12) == 0
@@ -250,6 +253,8 @@ func (c *client) call(ctx context.Context) bool {
 		what = 10 + what%9
 	}
 	switch {
+	case what < 2 && c.Streams > 1 && c.joins():
+		return c.joint(ctx, generation, allowed)
 	case what < 8:
 		o := c.append(stream(), 0)
 		o.call = c.now()
@@ -326,12 +331,15 @@ func (c *client) append(stream string, part int) *operation {
 
 // appended takes in what became of an append.
 func (c *client) appended(o *operation, res driver.Result) {
-	o.settle(res.Err)
-	switch o.outcome {
-	case done:
+	if o.settle(res.Err); o.outcome == done {
 		o.version, o.positions, o.last = res.Version, res.Positions, res.Last
-		c.known[o.stream] = res.Version
-	case conflicted:
+	}
+	c.learned(o)
+}
+
+// learned takes in what an append told.
+func (c *client) learned(o *operation) {
+	if o.outcome == done || o.outcome == conflicted {
 		c.known[o.stream] = o.version
 	}
 	c.add(o)
@@ -362,6 +370,43 @@ func (c *client) batch(ctx context.Context, stream func() string, allowed func(*
 		good = allowed(o, results[i].Err) && good
 	}
 	return good
+}
+
+// joins reports whether the driver can append to several streams.
+func (c *client) joins() bool {
+	_, ok := as[driver.Atomic](c.d)
+	return ok && c.d.Limits().AppendEvents != 1
+}
+
+// joint appends to the first two streams of a generation, in either order.
+func (c *client) joint(ctx context.Context, generation int, allowed func(*operation, error) bool) bool {
+	first := c.rand.IntN(2)
+	var parts []*operation
+	var appends []driver.Append
+	room := c.d.Limits().AppendEvents
+	for i := range 2 {
+		o := c.append(streamName(generation, (first+i)%2), i)
+		if room > 0 {
+			o.ids = o.ids[:min(len(o.ids), max(room/2, 1))]
+		}
+		parts = append(parts, o)
+		appends = append(appends, driver.Append{Stream: o.stream, Expected: o.expected, Events: o.events()})
+	}
+	call := c.now()
+	d, _ := as[driver.Atomic](c.d)
+	results, err := d.AppendAtomic(ctx, appends, nil)
+	end := c.now()
+	settleAll(parts, results, err)
+	for _, o := range parts {
+		o.call, o.end, o.parts = call, end, parts
+		c.learned(o)
+	}
+	return allowed(parts[0], err)
+}
+
+// streamName is the name of a stream of a generation.
+func streamName(generation, i int) string {
+	return fmt.Sprintf("%s-%d-%d", linearCategory, generation, i)
 }
 
 // read reads a page.
@@ -461,23 +506,21 @@ func (r *linear) finish(ctx context.Context) error {
 	return nil
 }
 
-// checkOrder searches for an order in which each stream tells what it told.
+// checkOrder searches for an order in which each stream tells what it told, and then for one of
+// each two streams that were appended to at once.
 func (r *linear) checkOrder() error {
 	for _, o := range r.list {
 		o.loose = r.LooseDelete
 	}
-	writers := r.operations(func(o *operation) bool { return !r.reads(o.client) })
-	readers := map[string][]porcupine.Operation{}
-	if len(r.Readers) > 0 {
-		readers = r.operations(func(o *operation) bool { return o.kind == opAppend || o.kind == opDelete || r.reads(o.client) })
+	if err := checkOrders(r.operations(func(o *operation) bool { return !r.reads(o.client) })); err != nil {
+		return err
 	}
-	for _, stream := range r.streams() {
-		if err := checkOrder(stream, writers[stream]); err != nil {
-			return err
-		}
-		if err := checkOrder(stream, readers[stream]); err != nil {
-			return fmt.Errorf("readers: %w", err)
-		}
+	if len(r.Readers) == 0 {
+		return nil
+	}
+	err := checkOrders(r.operations(func(o *operation) bool { return o.kind == opAppend || o.kind == opDelete || r.reads(o.client) }))
+	if err != nil {
+		return fmt.Errorf("readers: %w", err)
 	}
 	return nil
 }
@@ -492,28 +535,43 @@ func (r *linear) reads(client int) bool {
 	return client >= r.Clients
 }
 
-func checkOrder(stream string, ops []porcupine.Operation) error {
-	if porcupine.CheckOperationsTimeout(streamModel, ops, searching) == porcupine.Ok {
+// checkOrders searches in each history, those of single streams first.
+func checkOrders(streams, joined orders) error {
+	for _, name := range slices.Sorted(maps.Keys(streams)) {
+		if err := checkOrder(streamModel, name, streams[name]); err != nil {
+			return err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(joined)) {
+		if err := checkOrder(pairModel, name, joined[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkOrder(model porcupine.Model, name string, ops []porcupine.Operation) error {
+	if porcupine.CheckOperationsTimeout(model, ops, searching) == porcupine.Ok {
 		return nil
 	}
-	result, info := porcupine.CheckOperationsVerbose(streamModel, ops, searching)
+	result, info := porcupine.CheckOperationsVerbose(model, ops, searching)
 	switch result {
 	case porcupine.Ok:
 		return nil
 	case porcupine.Unknown:
-		return fmt.Errorf("%s: of %d calls no order was found in %v; see %s", stream, len(ops), searching, picture(info))
+		return fmt.Errorf("%s: of %d calls no order was found in %v; see %s", name, len(ops), searching, picture(model, info))
 	}
-	return fmt.Errorf("%s: there is no order in which one stream could have told this; see %s", stream, picture(info))
+	return fmt.Errorf("%s: there is no order in which one log could have told this; see %s", name, picture(model, info))
 }
 
 // picture draws a history to a file and returns its path, or why there is none.
-func picture(info porcupine.LinearizationInfo) string {
+func picture(model porcupine.Model, info porcupine.LinearizationInfo) string {
 	file, err := os.CreateTemp("", "levada-linear-*.html")
 	if err != nil {
 		return err.Error()
 	}
 	defer file.Close()
-	if err := porcupine.Visualize(streamModel, info, file); err != nil {
+	if err := porcupine.Visualize(model, info, file); err != nil {
 		return err.Error()
 	}
 	return file.Name()

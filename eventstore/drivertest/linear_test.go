@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -146,6 +147,70 @@ func TestHistoriesThatNoLogCouldTellAreFound(t *testing.T) {
 				return m.full.Append(ctx, driver.Append{Stream: a.Stream, Events: a.Events[1:]})
 			}
 		}, theLog},
+		"one of two streams is appended to although the other is not as expected": {func(m *mutant) {
+			m.onAtomic = func(ctx context.Context, as []driver.Append, _ func(any, []driver.Recorded) error) ([]driver.Result, error) {
+				return m.oneByOne(ctx, as)
+			}
+		}, theLog},
+		"a reader finds one of two streams as it was before": {func(m *mutant) {
+			var mu sync.Mutex // of writers
+			m.onAtomic = func(ctx context.Context, as []driver.Append, _ func(any, []driver.Recorded) error) ([]driver.Result, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if _, err := m.full.AppendAtomic(ctx, as, func(any, []driver.Recorded) error { return errEnough }); !errors.Is(err, errEnough) {
+					return nil, err
+				}
+				return m.oneByOne(context.WithoutCancel(ctx), as)
+			}
+			m.onAppend = func(ctx context.Context, a driver.Append) driver.Result {
+				mu.Lock()
+				defer mu.Unlock()
+				return m.full.Append(ctx, a)
+			}
+			m.onBatch = func(ctx context.Context, as []driver.Append) []driver.Result {
+				mu.Lock()
+				defer mu.Unlock()
+				return m.full.AppendBatch(ctx, as)
+			}
+		}, noOrder},
+		"of two conflicts the second is told": {func(m *mutant) {
+			m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+				if _, err := m.full.AppendAtomic(ctx, as[1:], func(any, []driver.Recorded) error { return errEnough }); !errors.Is(err, errEnough) {
+					return nil, err
+				}
+				return m.full.AppendAtomic(ctx, as, fn)
+			}
+		}, noOrder},
+		"a conflict with a stream that is only named": {func(m *mutant) {
+			m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+				list, err := m.full.AppendAtomic(ctx, as, fn)
+				if conflict := (*driver.ConflictError)(nil); errors.As(err, &conflict) {
+					info, _ := m.full.Stream(ctx, as[1].Stream)
+					return nil, &driver.ConflictError{Stream: as[1].Stream, Actual: info.Version}
+				}
+				return list, err
+			}
+		}, noOrder},
+		"two streams have their positions the other way round": {func(m *mutant) {
+			m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+				as = slices.Clone(as)
+				slices.Reverse(as)
+				list, err := m.full.AppendAtomic(ctx, as, fn)
+				slices.Reverse(list)
+				return list, err
+			}
+		}, "after what follows on it"},
+		"an acknowledged append to two streams is lost for one": {func(m *mutant) {
+			m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+				info, _ := m.full.Stream(ctx, as[1].Stream)
+				list, err := m.full.AppendAtomic(ctx, as[:1], fn)
+				if err != nil {
+					return nil, err
+				}
+				n := uint64(len(as[1].Events))
+				return append(list, driver.Result{Version: info.Version + n, Last: list[0].Last + n, Time: list[0].Time}), nil
+			}
+		}, theLog},
 		"an error although it is written": {func(m *mutant) {
 			m.onAppend = func(ctx context.Context, a driver.Append) driver.Result {
 				r := m.full.Append(ctx, a)
@@ -175,7 +240,11 @@ func TestHistoriesThatNoLogCouldTellAreFound(t *testing.T) {
 			t.Parallel()
 			m := newMutant()
 			tt.make(m)
-			err := drivertest.Linearized(t.Context(), drivertest.LinearOptions{Stores: []driver.Store{m}, Deletes: name == "a deletion is forgotten"})
+			opt := drivertest.LinearOptions{Stores: []driver.Store{m}, Deletes: name == "a deletion is forgotten"}
+			if m.onAtomic != nil {
+				opt.Ops = 500 // few of which are appends to two streams
+			}
+			err := drivertest.Linearized(t.Context(), opt)
 			require.ErrorContains(t, err, tt.want)
 			forget(t, err)
 		})
@@ -253,6 +322,13 @@ func TestAWriteThatIsRepeatedAfterItsAnswerWasLostIsFound(t *testing.T) {
 			results[i] = m.onAppend(ctx, a)
 		}
 		return results
+	}
+	m.onAtomic = func(ctx context.Context, as []driver.Append, fn func(any, []driver.Recorded) error) ([]driver.Result, error) {
+		list, err := inner.(full).AppendAtomic(ctx, as, fn)
+		if errors.Is(err, errLine) {
+			err = fmt.Errorf("%w: %w", driver.ErrOutcomeUnknown, err)
+		}
+		return list, err
 	}
 	m.full = inner.(full)
 	err := drivertest.Linearized(t.Context(), drivertest.LinearOptions{Stores: []driver.Store{m}, Fault: torn(faults, errLine)})
