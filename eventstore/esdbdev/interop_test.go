@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -85,10 +87,7 @@ func nodeModules(t *testing.T) string {
 	t.Helper()
 	for _, program := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(program); err != nil {
-			if os.Getenv("CI") == "true" {
-				t.Fatalf("there is no %s, and CI=true", program)
-			}
-			t.Skipf("there is no %s: the Node clients are not tried", program)
+			untried(t, "there is no %s", program)
 		}
 	}
 	installing.Lock()
@@ -108,12 +107,10 @@ func nodeModules(t *testing.T) string {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), data, 0o600))
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Skipf("npm cannot fetch the clients, so they are not tried: %v\n%s", err, out)
+	if out, err := fetch(ctx, "npm", dir); err != nil {
+		untried(t, "npm cannot fetch the clients: %v\n%s", err, out)
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "node_modules", ".levada"), []byte(want), 0o600))
 	old := filepath.Join("interop", "node_modules")
@@ -121,4 +118,74 @@ func nodeModules(t *testing.T) string {
 		return "interop"
 	}
 	return dir // it is on another disk
+}
+
+// untried skips a test that needs what is not here, unless everything must be here.
+func untried(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("CI=true, and "+format, args...)
+	}
+	t.Skipf("the Node clients are not tried: "+format, args...)
+}
+
+// fetches is how often fetching is tried; npm itself tries each package several times.
+const fetches = 3
+
+// fetch installs what a folder's package-lock.json names.
+func fetch(ctx context.Context, npm, dir string) (out []byte, err error) {
+	for range fetches {
+		cmd := exec.CommandContext(ctx, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=4")
+		cmd.Dir = dir
+		if out, err = cmd.CombinedOutput(); err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	return out, err
+}
+
+func TestFetchingTheNodeClientsIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("the npm of this test is a shell script")
+	}
+	for fails, want := range map[int]bool{0: true, 1: true, fetches - 1: true, fetches: false, fetches + 1: false} {
+		dir := t.TempDir()
+		npm := filepath.Join(dir, "npm")
+		require.NoError(t, os.WriteFile(npm, fmt.Appendf(nil, `#!/bin/sh
+echo >> tries
+[ "$(wc -l < tries)" -gt %d ]
+`, fails), 0o700))
+		_, err := fetch(t.Context(), npm, dir)
+		require.Equal(t, want, err == nil, "the first %d fail: %v", fails, err)
+		tries, err := os.ReadFile(filepath.Join(dir, "tries"))
+		require.NoError(t, err)
+		require.Len(t, tries, min(fails+1, fetches))
+	}
+}
+
+// missing is a test that lacks something.
+type missing struct {
+	testing.TB
+	said string
+}
+
+func (*missing) Helper()                          {}
+func (m *missing) Skipf(format string, _ ...any)  { m.end("skip: " + format) }
+func (m *missing) Fatalf(format string, _ ...any) { m.end("fail: " + format) }
+
+func (m *missing) end(what string) {
+	if m.said == "" {
+		m.said = what
+	}
+}
+
+func TestWhatIsNotHereFailsOnlyWhereEverythingMustBe(t *testing.T) {
+	for ci, want := range map[string]string{"true": "fail", "": "skip"} {
+		t.Setenv("CI", ci)
+		m := &missing{}
+		untried(m, "there is no npm")
+		require.Contains(t, m.said, want)
+		require.Contains(t, m.said, "there is no npm")
+	}
 }
