@@ -7,7 +7,7 @@
 // An [App] is to commands and events what http.Server is to requests. It does
 // nothing that the packages it is made of cannot do without it:
 //
-//   - eventstore keeps events; memstore and sqlitestore are where.
+//   - eventstore keeps events; memstore, sqlitestore, pgstore, kurrentstore and natsstore are where.
 //   - aggregate defines what may happen, and runs it.
 //   - command carries commands, router finds who executes them.
 //   - projection keeps read models up to date.

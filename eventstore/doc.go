@@ -1,5 +1,6 @@
 // Package eventstore is a portable, append-only store of events. Subpackages
-// hold the engines: memstore (in memory) and sqlitestore (a file). Each has an
+// hold the engines: memstore (in memory), sqlitestore (a file), pgstore (PostgreSQL),
+// kurrentstore (EventStoreDB, KurrentDB) and natsstore (NATS JetStream). Each has an
 // Open that returns a *[Store].
 //
 // There are few types: [Store], [Event] (to append), [Recorded] (as read),

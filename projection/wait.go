@@ -113,7 +113,11 @@ func (g *Group) wait(ctx context.Context, pos eventstore.Position, names []strin
 		err = g.sleep(ctx, w, began)
 		g.mu.Lock()
 		if err != nil {
-			return fmt.Errorf("projection: waiting for %s to reach %d, it is at %d: %w", behind.task.Name, pos, at, err)
+			where := ""
+			if behind.state == StandBy {
+				where = " and does not run in this process"
+			}
+			return fmt.Errorf("projection: waiting for %s to reach %d, it is at %d%s: %w", behind.task.Name, pos, at, where, err)
 		}
 	}
 }

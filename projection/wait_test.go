@@ -131,6 +131,21 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 	})
 }
 
+func TestWaitSaysWhatDoesNotRunHere(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t)
+		var m projection.Memory[Log]
+		g := newGroup(s)
+		require.NoError(t, g.Add(logged("log", &m)))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		err := g.Wait(ctx, add(t, s, 1))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorContains(t, err, "it is at 0 and does not run in this process")
+	})
+}
+
 func TestWaitForWhatWillNotBeHandledFailsAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -16,8 +16,8 @@
 //		Email string `shred:"User"`
 //	}
 //
-// or whole events, as [Options].Subject says. [Keys] hold the keys: [Memory], or the one of sqlitestore, in a file
-// of its own, which must not be in the same backups as the events.
+// or whole events, as [Options].Subject says. [Keys] hold the keys: [Memory], or those of sqlitestore and pgstore, in a file
+// or a schema of their own, which must not be in the same backups as the events.
 //
 // # What readers see
 //
