@@ -27,6 +27,13 @@ func HTML(text string) template.HTML {
 	return template.HTML(p.out.b.String())
 }
 
+// Plain returns what a reader of [HTML] sees: text without its marks, for where there is no room for more than a line.
+func Plain(text string) string {
+	p := parser{out: writer{plain: true}}
+	p.text(text)
+	return p.out.b.String()
+}
+
 // maxURL is what a URL is shorter than, in bytes; what is longer is text.
 const maxURL = 1000
 
@@ -40,14 +47,33 @@ const (
 	pre    tag = "pre"
 )
 
-// writer is the only way to HTML.
-type writer struct{ b strings.Builder }
+// writer is the only way to HTML, or writes the text alone.
+type writer struct {
+	b     strings.Builder
+	plain bool
+}
 
-func (w *writer) open(t tag)    { w.b.WriteString("<" + string(t) + ">") }
-func (w *writer) close(t tag)   { w.b.WriteString("</" + string(t) + ">") }
-func (w *writer) text(s string) { w.b.WriteString(template.HTMLEscapeString(s)) }
+func (w *writer) open(t tag)  { w.tag("<" + string(t) + ">") }
+func (w *writer) close(t tag) { w.tag("</" + string(t) + ">") }
+
+func (w *writer) tag(s string) {
+	if !w.plain {
+		w.b.WriteString(s)
+	}
+}
+
+func (w *writer) text(s string) {
+	if !w.plain {
+		s = template.HTMLEscapeString(s)
+	}
+	w.b.WriteString(s)
+}
 
 func (w *writer) link(u *url.URL, text string) {
+	if w.plain {
+		w.text(text)
+		return
+	}
 	w.b.WriteString(`<a href="` + template.HTMLEscapeString(u.String()) + `" rel="noopener noreferrer nofollow ugc" target="_blank">`)
 	w.text(text)
 	w.b.WriteString(`</a>`)

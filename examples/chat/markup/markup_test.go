@@ -110,3 +110,15 @@ func TestAHostileTextIsQuick(t *testing.T) {
 		require.Less(t, time.Since(began), 2*time.Second, "%q", s)
 	}
 }
+
+func TestPlainIsWhatReadersSee(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"**Welcome** to `levada` & *more*!":  "Welcome to levada & more!",
+		"a < b, [here](https://example.com)": "a < b, here (example.com)",
+		"2 * 3 * 4":                          "2 * 3 * 4",
+		"<b>no</b>":                          "<b>no</b>",
+	} {
+		require.Equal(t, want, Plain(text))
+	}
+}

@@ -43,7 +43,7 @@ const Lobby = "lobby"
 const (
 	hostID   = "host"
 	hostName = "levada"
-	welcome  = "Welcome to the **lobby**! 👋\n\n" +
+	welcome  = "Welcome to the **lobby**!\n\n" +
 		"Your name is made up: press it to change it. *Shift-Enter* begins a new line, and " +
 		"`code`, **bold**, *italic* and links such as https://go.dev look as they should.\n\n" +
 		"Every address is a room: go to /anything and it is there. Open this page in a second browser to have company."
@@ -88,7 +88,7 @@ func Open(ctx context.Context, store *eventstore.Store, opt *Options) (_ *Chat, 
 			_ = c.presence.Close()
 		}
 	}()
-	if c.site, err = live.NewSite(&live.Options{Layout: layout, Secret: o.Secret, Logger: log, Explain: refusal}); err != nil {
+	if c.site, err = live.NewSite(&live.Options{Layout: layout, Error: lost, Secret: o.Secret, Logger: log, Explain: refusal}); err != nil {
 		return nil, err
 	}
 	live.Handle(c.site, "/{$}", c.homeView())

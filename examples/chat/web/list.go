@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/levada-go/levada/examples/chat/markup"
 	"github.com/levada-go/levada/examples/chat/room"
 )
 
@@ -59,7 +60,7 @@ func (m *Model) entry(t *talk, who string) Entry {
 	e.Unread, _ = m.unread(t, who)
 	if n := len(t.messages); n > 0 {
 		last := &t.messages[n-1]
-		e.HasLast, e.By, e.Last, e.At = true, last.name, snippet(last.text, 80), Moment{last.at}
+		e.HasLast, e.By, e.Last, e.At = true, last.name, snippet(markup.Plain(last.text), 80), Moment{last.at}
 		if last.by == who {
 			e.By = "You"
 		}

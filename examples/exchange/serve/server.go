@@ -117,6 +117,8 @@ func newServer(x *Exchange, hosts []string, secret []byte, log *slog.Logger, l l
 	}
 	mux.Handle("/{$}", owned(s.site))
 	mux.Handle("/_live/", owned(s.site))
+	mux.Handle("/", s.site) // which says that there is nothing
+	mux.Handle("GET /favicon.ico", http.RedirectHandler("/assets/icon.svg", http.StatusFound))
 
 	cross := http.NewCrossOriginProtection()
 	cross.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { writeProblem(w, errOrigin) }))
@@ -130,8 +132,12 @@ func (s *Server) openSite(secret []byte) error {
 	if err != nil {
 		return err
 	}
+	lost, err := template.ParseFS(templates, "assets/error.html")
+	if err != nil {
+		return err
+	}
 	s.site, err = live.NewSite(&live.Options{
-		Layout: layout, Secret: secret, Logger: s.log, MaxPages: s.limits.sessions, MaxFrame: s.limits.pageBytes,
+		Layout: layout, Error: lost, Secret: secret, Logger: s.log, MaxPages: s.limits.sessions, MaxFrame: s.limits.pageBytes,
 		EventRate: s.limits.requestRate, EventBurst: s.limits.requestBurst, WriteWait: s.limits.writeTimeout,
 		Explain: func(err error) string {
 			if e, known := refusalOf(err); known {

@@ -1,6 +1,9 @@
 package asset_test
 
 import (
+	"bytes"
+	"compress/gzip"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -43,4 +46,37 @@ func TestFilesAreServedAsLongAsTheyAreTheSame(t *testing.T) {
 	}
 	files["assets/style.css"] = &fstest.MapFile{Data: []byte("p{}\n")}
 	require.NotEqual(t, f.URL("style.css"), asset.New(files).URL("style.css"))
+}
+
+func TestFilesTakeLessOnTheWire(t *testing.T) {
+	t.Parallel()
+	style := bytes.Repeat([]byte("p { margin: 0 }\n"), 100)
+	f := asset.New(fstest.MapFS{"assets/style.css": {Data: style}, "assets/tiny.css": {Data: []byte("p{}")}})
+	get := func(name string, header ...string) *http.Response {
+		r := httptest.NewRequest("GET", "/assets/"+name, nil)
+		for i := 0; i < len(header); i += 2 {
+			r.Header.Set(header[i], header[i+1])
+		}
+		w := httptest.NewRecorder()
+		f.ServeHTTP(w, r)
+		return w.Result()
+	}
+	res := get("style.css", "Accept-Encoding", "gzip, br")
+	require.Equal(t, "gzip", res.Header.Get("Content-Encoding"))
+	require.Equal(t, "Accept-Encoding", res.Header.Get("Vary"))
+	require.Equal(t, "text/css; charset=utf-8", res.Header.Get("Content-Type"))
+	require.Less(t, res.ContentLength, int64(100))
+	z, err := gzip.NewReader(res.Body)
+	require.NoError(t, err)
+	got, err := io.ReadAll(z)
+	require.NoError(t, err)
+	require.Equal(t, style, got)
+	require.Equal(t, 304, get("style.css", "Accept-Encoding", "gzip", "If-None-Match", res.Header.Get("ETag")).StatusCode)
+
+	plain := get("style.css")
+	require.Empty(t, plain.Header.Get("Content-Encoding"))
+	require.Equal(t, "Accept-Encoding", plain.Header.Get("Vary"))
+	require.NotEqual(t, res.Header.Get("ETag"), plain.Header.Get("ETag"))
+	require.EqualValues(t, len(style), plain.ContentLength)
+	require.Empty(t, get("tiny.css", "Accept-Encoding", "gzip").Header.Get("Content-Encoding"), "it would get larger")
 }

@@ -47,9 +47,9 @@ func (s *Shelf) Seed(ctx context.Context) error {
 		}
 	}
 	for i, r := range []quote.Say{
-		{Quote: "steps", By: "quiet otter", Text: "And the second one is easier."},
-		{Quote: "steps", By: "brave heron", Text: "A thousand li, to be exact."},
-		{Quote: "shakespeare-brevity", By: "merry lynx", Text: "Says Polonius, who goes on and on."},
+		{Quote: "steps", By: "a walker", Text: "And the second one is easier."},
+		{Quote: "steps", By: "a pedant", Text: "A thousand li, to be exact."},
+		{Quote: "shakespeare-brevity", By: "a theatregoer", Text: "Says Polonius, who goes on and on."},
 	} {
 		r.ID = fmt.Sprint("first", i)
 		if err := do(r); err != nil {

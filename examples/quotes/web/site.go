@@ -49,13 +49,14 @@ func New(s *shelf.Shelf, opt *Options) (*Site, error) {
 		return nil, err
 	}
 	site := &Site{shelf: s, presence: who, mux: http.NewServeMux()}
-	site.Live, err = live.NewSite(&live.Options{Layout: load("layout.html"), Explain: explain, Secret: opt.Secret, Logger: opt.Logger})
+	site.Live, err = live.NewSite(&live.Options{Layout: load("layout.html"), Error: load("error.html"), Explain: explain, Secret: opt.Secret, Logger: opt.Logger})
 	if err != nil {
 		return nil, err
 	}
 	live.Handle(site.Live, "/{$}", site.home())
 	live.Handle(site.Live, "/admin", site.admin())
 	site.mux.Handle("GET /assets/", assets)
+	site.mux.Handle("GET /favicon.ico", http.RedirectHandler(assets.URL("icon.svg"), http.StatusFound))
 	site.mux.Handle("/", site.Live)
 	return site, nil
 }

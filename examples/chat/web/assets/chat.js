@@ -321,25 +321,27 @@
     },
   });
 
-  // The form for one's name stays open when the page around it changes, until there is a new name.
+  // The form for one's name closes when there is a new name.
   live.hook("Me", {
     mounted() {
       this.name = this.el.dataset.name;
     },
-    beforeUpdate() {
-      this.open = this.el.open;
-    },
     updated() {
-      this.el.open = this.open && this.name === this.el.dataset.name;
+      if (this.name !== this.el.dataset.name) this.el.open = false;
       this.name = this.el.dataset.name;
     },
   });
 
-  // ---- Menus close when one looks elsewhere; what cannot be taken back is asked once more. ------------------------
+  // ---- Menus close when one has chosen or looks elsewhere; what cannot be taken back is asked once more. ------------------------
 
   const closeMenus = (but) => {
-    for (const menu of document.querySelectorAll("details.more[open], details.me[open]")) if (!menu.contains(but)) menu.open = false;
+    for (const menu of document.querySelectorAll("details.more[open], details.me[open]")) {
+      if (menu.contains(but)) continue;
+      if (menu.contains(document.activeElement)) menu.querySelector("summary").focus();
+      menu.open = false;
+    }
   };
+  addEventListener("submit", (e) => closeMenus(e.target.closest(".me")));
   addEventListener("keydown", (e) => {
     if (e.key === "Escape") closeMenus();
   });
