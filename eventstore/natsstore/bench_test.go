@@ -3,6 +3,7 @@ package natsstore
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -150,6 +151,88 @@ func BenchmarkRead(b *testing.B) {
 			}
 			eventsPerSecond(b, n)
 		})
+	})
+}
+
+// BenchmarkReadCategories reads a log of which two events in a hundred are of the
+// three categories that are selected: as the store does, page by page for each
+// category, and as it would if a reader looked at all events.
+func BenchmarkReadCategories(b *testing.B) {
+	benchmarked(b, func(b *testing.B, open func() *store) {
+		if strings.HasSuffix(b.Name(), "-always") {
+			b.Skip("reads flush nothing")
+		}
+		s := open()
+		const events = 30_000
+		for n := 0; n < events; n += 100 {
+			as := []driver.Append{to("other-1", driver.Any, 98), to(fmt.Sprintf("c%d-1", n/100%3), driver.Any, 2)}
+			for i := range as {
+				as[i].Events = benchEvents(len(as[i].Events))
+			}
+			mustAll(b, s, as...)
+		}
+		whole := func(b *testing.B, f driver.Filter) {
+			for b.Loop() {
+				n := 0
+				for from := uint64(0); from < events; {
+					list, scanned, err := s.ReadAll(b.Context(), f, from, driver.Forward, 512)
+					require.NoError(b, err)
+					for _, e := range list {
+						if e.Stream != "other-1" {
+							n++
+						}
+					}
+					from = scanned
+				}
+				require.Equal(b, events/50, n)
+			}
+		}
+		b.Run("by the server", func(b *testing.B) { whole(b, driver.Filter{Categories: []string{"c0", "c1", "c2"}}) })
+		b.Run("by the reader", func(b *testing.B) { whole(b, driver.Filter{}) })
+		b.Run("all selected by name", func(b *testing.B) { whole(b, driver.Filter{Categories: []string{"c0", "c1", "c2", "other"}}) })
+	})
+}
+
+// BenchmarkAppendAtomic is one event to each of two streams, in one append and in
+// two.
+func BenchmarkAppendAtomic(b *testing.B) {
+	benchmarked(b, func(b *testing.B, open func() *store) {
+		for _, writers := range []int{1, 16} {
+			for _, together := range []bool{true, false} {
+				name := "two appends"
+				if together {
+					name = "one append to two streams"
+				}
+				b.Run(fmt.Sprintf("c%d/%s", writers, name), func(b *testing.B) {
+					s := open()
+					var next atomic.Int64
+					var all sync.WaitGroup
+					b.ResetTimer()
+					for w := range writers {
+						all.Go(func() {
+							for next.Add(1) <= int64(b.N) {
+								as := []driver.Append{to(fmt.Sprintf("a-%d", w), driver.Any, 0), to(fmt.Sprintf("b-%d", w), driver.Any, 0)}
+								for i := range as {
+									as[i].Events = benchEvents(1)
+								}
+								if together {
+									if _, err := s.AppendAtomic(context.Background(), as, nil); err != nil {
+										b.Error(err)
+									}
+									continue
+								}
+								for _, a := range as {
+									if r := s.Append(context.Background(), a); r.Err != nil {
+										b.Error(r.Err)
+									}
+								}
+							}
+						})
+					}
+					all.Wait()
+				})
+			}
+		}
 	})
 }
 

@@ -42,8 +42,10 @@
 // searching the log for it: the stream's last event is asked of the leader, and the
 // rest follows in about log n round trips of 64 events each.
 //
-// ReadAll reads pages, and filters in the server if the filter names one stream or
-// one category and nothing else; otherwise it looks at all events and drops most.
+// ReadAll reads pages. The server selects streams and categories, up to 16 of
+// them, each by a page of its own; they are merged by their positions, so far as
+// all of them are known. More of them, types, and filters that select most of the
+// log are applied here, to all events.
 // A page is only believed if it has its end marker, and its end is only believed
 // to be the end of the log if the leader says so.
 //

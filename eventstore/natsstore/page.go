@@ -20,7 +20,8 @@ var errCut = errors.New("natsstore: a page was cut off")
 // the end of the log.
 type page struct {
 	list []*message
-	full bool // the replica was asked for no more
+	full bool   // the replica was asked for no more
+	more uint64 // how many it has after these
 }
 
 // pageBytes bounds what a replica sends for one page, a little more or less.
@@ -60,6 +61,7 @@ func (l *link) pageOnce(ctx context.Context, from uint64, pattern string, n int)
 		switch status := m.Header.Get("Status"); status {
 		case "":
 		case "204":
+			p.more, _ = strconv.ParseUint(m.Header.Get("Nats-Num-Pending"), 10, 64) // an estimate
 			p.full = len(p.list) == n || m.Header.Get("Nats-Num-Pending") != "0" && len(p.list) > 0
 			return p, nil
 		case "404":

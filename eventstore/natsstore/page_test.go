@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/levada-go/levada/eventstore/driver"
 )
@@ -145,7 +146,8 @@ func TestAReplicaThatIsBehindHidesNothing(t *testing.T) {
 		must(t, s, fmt.Sprintf("a-%d", i%3), driver.Any, 1+i%2)
 		must(t, s, "b-1", driver.Any, 1)
 	}
-	filters := []driver.Filter{{}, {Streams: []string{"a-1"}}, {Categories: []string{"b"}}, {Types: []string{"t"}, System: true}}
+	filters := []driver.Filter{{}, {Streams: []string{"a-1"}}, {Categories: []string{"b"}}, {Types: []string{"t"}, System: true},
+		{Categories: []string{"a", "b"}}, {Streams: []string{"a-2", "b-1", "none"}}}
 	want := make([][]driver.Recorded, len(filters))
 	for i, f := range filters {
 		want[i] = readAll(t, s, f, driver.Forward, 100)
@@ -224,4 +226,115 @@ func TestAnEventThatSomebodyHasRemovedIsMissed(t *testing.T) {
 	list, err := s.ReadStream(t.Context(), "a-1", 3, driver.Forward, 10)
 	require.NoError(t, err)
 	require.Len(t, list, 2)
+}
+
+// TestAFilterOfSeveralPatternsReadsWhatOneOfAllWould reads logs of many streams from
+// everywhere, by filters that the server applies one by one.
+func TestAFilterOfSeveralPatternsReadsWhatOneOfAllWould(t *testing.T) {
+	t.Parallel()
+	s := openTest(t)
+	begin, _, err := s.lastSeq(t.Context())
+	require.NoError(t, err)
+	categories := []string{"a", "b", "c", "$d", "e"}
+	var streams []string
+	for _, c := range categories {
+		streams = append(streams, c, c+"-1", c+"-2")
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		for range rapid.IntRange(1, 12).Draw(rt, "appends") {
+			name := rapid.SampledFrom(streams).Draw(rt, "stream")
+			switch rapid.IntRange(0, 9).Draw(rt, "what") {
+			case 0:
+				require.NoError(rt, s.Delete(t.Context(), name, driver.Any))
+			case 1:
+				mustAll(t, s, to("a-1", driver.Any, 2), to("b", driver.Any, 1), to("$d-1", driver.Any, 2))
+			default:
+				must(t, s, name, driver.Any, rapid.IntRange(1, 40).Draw(rt, "events"))
+			}
+		}
+		head, _, err := s.lastSeq(t.Context())
+		require.NoError(rt, err)
+		var f driver.Filter
+		if rapid.Bool().Draw(rt, "by stream") {
+			f.Streams = rapid.SliceOfN(rapid.SampledFrom(append(streams, "none-1")), 1, 5).Draw(rt, "streams")
+		}
+		if len(f.Streams) == 0 || rapid.Bool().Draw(rt, "by category") {
+			f.Categories = rapid.SliceOfN(rapid.SampledFrom(append(categories, "none")), 1, 5).Draw(rt, "categories")
+		}
+		if rapid.IntRange(0, 3).Draw(rt, "by type") == 0 {
+			f.Types = []string{rapid.SampledFrom([]string{"t", "u"}).Draw(rt, "type")}
+		}
+		var want []uint64
+		from := rapid.Uint64Range(begin, head).Draw(rt, "from")
+		for _, m := range scan(t, s) {
+			stream, ok := s.space.stream(m.subject)
+			require.True(rt, ok)
+			if m.seq > from && f.Match(stream, m.header.Get(headerType)) {
+				want = append(want, m.seq)
+			}
+		}
+		limit := rapid.IntRange(1, 60).Draw(rt, "limit")
+		at, have := from, []uint64(nil)
+		for at < head {
+			list, scanned, err := s.ReadAll(t.Context(), f, at, driver.Forward, limit)
+			require.NoError(rt, err)
+			require.Greater(rt, scanned, at)
+			for _, e := range list {
+				require.Greater(rt, e.Position, at)
+				require.LessOrEqual(rt, e.Position, scanned)
+				at = e.Position
+				have = append(have, e.Position)
+			}
+			at = scanned
+		}
+		require.Equal(rt, want, have)
+		have = nil
+		for at = head + 1; at > from+1; {
+			list, scanned, err := s.ReadAll(t.Context(), f, at, driver.Backward, limit)
+			require.NoError(rt, err)
+			require.Less(rt, scanned, at)
+			for _, e := range list {
+				if e.Position > from {
+					have = append(have, e.Position)
+				}
+			}
+			at = scanned
+		}
+		slices.Reverse(have)
+		require.Equal(rt, want, have)
+	})
+}
+
+// TestAFilterThatSelectsMostIsReadAsTheWholeLogIs has the store notice that a page
+// for each category is more work than one for all.
+func TestAFilterThatSelectsMostIsReadAsTheWholeLogIs(t *testing.T) {
+	t.Parallel()
+	s := openTest(t)
+	for range 4 {
+		must(t, s, "many-1", driver.Any, 200)
+		must(t, s, "few-1", driver.Any, 5)
+		must(t, s, "some-1", driver.Any, 20)
+	}
+	for _, c := range []struct {
+		categories []string
+		crowded    bool
+	}{{[]string{"many", "few"}, true}, {[]string{"some", "few"}, false}, {[]string{"none", "few"}, false}} {
+		patterns, _ := s.space.patterns(&driver.Filter{Categories: c.categories})
+		for range 2 {
+			list := readAll(t, s, driver.Filter{Categories: c.categories}, driver.Forward, 50)
+			want := 0
+			for _, m := range scan(t, s) {
+				if stream, _ := s.space.stream(m.subject); slices.Contains(c.categories, driver.Category(stream)) {
+					require.Equal(t, m.seq, list[want].Position)
+					want++
+				}
+			}
+			require.Len(t, list, want)
+			require.Equal(t, c.crowded, s.crowds.has(patterns), "%v", c.categories)
+		}
+	}
+	require.Equal(t, s.space.ofUsers(), s.space.cover([]string{s.space.category("a"), s.space.of("b-1")}))
+	require.Equal(t, s.space.all(), s.space.cover([]string{s.space.category("a"), s.space.of("$b-1")}))
+	require.Len(t, s.cursors([]string{s.space.category("few"), s.space.category("many")}, 0), 1)
+	require.Len(t, s.cursors([]string{s.space.category("few"), s.space.category("some")}, 0), 2)
 }

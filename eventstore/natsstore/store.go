@@ -23,6 +23,7 @@ type store struct {
 	tails    tails
 	wake     wake
 	names    names
+	crowds   crowds
 
 	batches chan struct{} // bounds the batches under way
 

@@ -1,6 +1,7 @@
 package natsstore
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/levada-go/levada/eventstore/driver"
@@ -64,25 +65,47 @@ func (s space) stream(subject string) (string, bool) {
 	return category + tail, ok1 && ok2 && s.of(category+tail) == subject
 }
 
-// pattern returns the narrowest single pattern that every event selected by f
-// has a subject of. none says that f selects nothing.
-func (s space) pattern(f *driver.Filter) (pattern string, none bool) {
+// mostPatterns is how many patterns are read at once. A filter with more streams
+// or categories is applied to all events by the reader.
+const mostPatterns = 16
+
+// patterns returns patterns that every event selected by f has a subject of, no
+// subject matching two. None at all say that f selects nothing. exact says that f
+// selects every event with such a subject.
+func (s space) patterns(f *driver.Filter) (list []string, exact bool) {
+	exact = len(f.Types) == 0
 	switch {
-	case len(f.Streams) == 1:
-		return s.of(f.Streams[0]), !f.Match(f.Streams[0], first(f.Types))
-	case len(f.Categories) == 1:
-		return s.category(f.Categories[0]), false
-	case len(f.Streams) > 0 || len(f.Categories) > 0 || f.System:
-		return s.all(), false
+	case len(f.Streams) > 0:
+		byName := driver.Filter{Streams: f.Streams, Categories: f.Categories}
+		for _, stream := range f.Streams {
+			if byName.Match(stream, "") {
+				list = append(list, s.of(stream))
+			}
+		}
+	case len(f.Categories) > 0:
+		for _, category := range f.Categories {
+			list = append(list, s.category(category))
+		}
+	case f.System:
+		return []string{s.all()}, exact
+	default:
+		return []string{s.ofUsers()}, exact
 	}
-	return s.ofUsers(), false
+	slices.Sort(list)
+	if list = slices.Compact(list); len(list) > mostPatterns {
+		return []string{s.all()}, false
+	}
+	return list, exact
 }
 
-func first(list []string) string {
-	if len(list) == 0 {
-		return ""
+// cover returns a pattern that matches whatever one of the list does.
+func (s space) cover(patterns []string) string {
+	for _, p := range patterns {
+		if !strings.HasPrefix(p, string(s)+"."+users+".") {
+			return s.all()
+		}
 	}
-	return list[0]
+	return s.ofUsers()
 }
 
 const digits = "0123456789ABCDEF"

@@ -1,6 +1,8 @@
 package natsstore
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -57,23 +59,32 @@ func FuzzTokenIsTheOnlyFormOfAText(f *testing.F) {
 	})
 }
 
-func TestAFilterIsLookedForUnderTheNarrowestPattern(t *testing.T) {
+func TestAFilterIsLookedForUnderTheNarrowestPatterns(t *testing.T) {
 	t.Parallel()
 	type s = []string
+	var many s
+	for i := range mostPatterns + 1 {
+		many = append(many, fmt.Sprintf("c%d", i))
+	}
 	for pattern, filters := range map[string][]driver.Filter{
-		"x.u.>":      {{}, {Types: s{"t"}}},
-		"x.>":        {{System: true}, {Streams: s{"a-1", "b-1"}}, {Categories: s{"a", "$b"}}},
-		"x.u.a.*":    {{Categories: s{"a"}}, {Categories: s{"a"}, Types: s{"t"}}, {Categories: s{"a"}, System: true}, {Categories: s{"a"}, Streams: s{"a-1", "a-2"}}},
-		"x.s.=24a.*": {{Categories: s{"$a"}}},
-		"x.u.a.-1":   {{Streams: s{"a-1"}}, {Streams: s{"a-1"}, Categories: s{"a", "b"}}, {Streams: s{"a-1"}, Types: s{"t", "u"}}},
-		"x.s.=24a.=": {{Streams: s{"$a"}}},
+		"x.u.>":              {{}, {Types: s{"t"}}},
+		"x.>":                {{System: true}, {Streams: many}, {Categories: many}},
+		"x.u.a.*":            {{Categories: s{"a"}}, {Categories: s{"a", "a"}}, {Categories: s{"a"}, Types: s{"t"}}, {Categories: s{"a"}, System: true}},
+		"x.s.=24b.* x.u.a.*": {{Categories: s{"a", "$b"}}},
+		"x.s.=24a.*":         {{Categories: s{"$a"}}},
+		"x.u.a.-1":           {{Streams: s{"a-1"}}, {Streams: s{"a-1"}, Categories: s{"a", "b"}}, {Streams: s{"a-1"}, Types: s{"t", "u"}}, {Streams: s{"a-1", "c-1", "a-1"}, Categories: s{"a"}}},
+		"x.u.a.-1 x.u.b.-1":  {{Streams: s{"b-1", "a-1"}}, {Streams: append(s{"b-1", "a-1"}, many...), Categories: s{"a", "b"}}},
+		"x.s.=24a.=":         {{Streams: s{"$a"}}},
+		"":                   {{Streams: s{"a-1"}, Categories: s{"b"}}},
 	} {
 		for _, f := range filters {
-			have, none := space("x").pattern(&f)
-			require.Equal(t, pattern, have, "%+v", f)
-			require.False(t, none, "%+v", f)
+			have, exact := space("x").patterns(&f)
+			require.Equal(t, pattern, strings.Join(have, " "), "%+v", f)
+			require.Equal(t, len(f.Types) == 0 && !slices.Equal(f.Streams, many) && !slices.Equal(f.Categories, many), exact, "%+v", f)
 		}
 	}
-	_, none := space("x").pattern(&driver.Filter{Streams: s{"a-1"}, Categories: s{"b"}})
-	require.True(t, none)
+	require.Len(t, many[:mostPatterns], mostPatterns)
+	have, exact := space("x").patterns(&driver.Filter{Categories: many[:mostPatterns]})
+	require.Len(t, have, mostPatterns)
+	require.True(t, exact)
 }
