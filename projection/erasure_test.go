@@ -54,7 +54,9 @@ func signing(t *testing.T) (*eventstore.Store, *shred.Sealer, *projection.Group,
 			projection.On(func(_ context.Context, _ struct{}, e Signed, _ *eventstore.Recorded) error {
 				return see("name " + e.Name)
 			}),
-			projection.On(func(_ context.Context, _ struct{}, e Wrote, _ *eventstore.Recorded) error { return see("text " + e.Text) }),
+			projection.On(func(_ context.Context, _ struct{}, e Wrote, _ *eventstore.Recorded) error {
+				return see("text " + e.Text)
+			}),
 		},
 	}))
 	start(t, g)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -70,6 +71,10 @@ type Task struct {
 	// be cheap, and is called by several goroutines.
 	Stuck func(ctx context.Context) (n int, first eventstore.Position, err error)
 
+	// Remove forgets everything that the task keeps to get on, its position too. It is called while Run does not run. Nil means that Reset
+	// does; without either the task cannot be removed.
+	Remove func(ctx context.Context) error
+
 	// Needs names what another task has to provide, and Provides what this one does. Add refuses a task whose
 	// need neither the Group meets nor what is added with it.
 	Needs, Provides string
@@ -77,6 +82,7 @@ type Task struct {
 	lane lane // nil if the task parks nothing
 
 	inline   func(ctx context.Context, tx any, events []*eventstore.Recorded) error // nil if it is not
+	inlineAt func(ctx context.Context, tx any, move func(at place) place) (called bool, err error)
 	replaces string
 	ended    func(ctx context.Context) (mark eventstore.Position, yes bool, err error)
 	freeze   func(ctx context.Context) (mark eventstore.Position, err error) // nil if it cannot be replaced
@@ -104,9 +110,13 @@ type member struct {
 	old       *member   // that it replaces, or is to
 	next      *member   // that replaces it, or is to
 	succeeded bool      // next is the one to read from
-	pace      rate      // of positions
-	crew      *crew     // of its partitions, while they run
-	poller    *waiter   // looks at the durable position for all waiters, where the task does not run here
+	taken     bool      // it has taken over from old, which ended at mark
+	mark      eventstore.Position
+	removed   bool
+	unhook    func()  // from the appends, if it is inline
+	pace      rate    // of positions
+	crew      *crew   // of its partitions, while they run
+	poller    *waiter // looks at the durable position for all waiters, where the task does not run here
 }
 
 // Add adds runners. It reports everything that is wrong with any of them, and
@@ -169,19 +179,15 @@ func (g *Group) Add(rs ...Runner) error {
 	if err := errors.Join(faults...); err != nil {
 		return err
 	}
-	for _, t := range tasks {
-		if t.inline == nil {
-			continue
-		}
-		if _, err := g.Store.Inline(t.inline); err != nil {
-			return fmt.Errorf("projection %s: %w", t.Name, err)
-		}
+	unhook, err := g.hook(tasks)
+	if err != nil {
+		return err
 	}
 	if g.byName == nil {
 		g.byName, g.id = map[string]*member{}, uuid.NewString()
 	}
 	for _, t := range tasks {
-		m := &member{task: t, state: StandBy}
+		m := &member{task: t, state: StandBy, unhook: unhook[t.Name]}
 		g.members, g.byName[t.Name] = append(g.members, m), m
 	}
 	for _, t := range tasks {
@@ -191,6 +197,39 @@ func (g *Group) Add(rs ...Runner) error {
 		}
 	}
 	return nil
+}
+
+// hook lets those tasks that are inline take part in appends, a predecessor before its successor, and returns by name what
+// ends that.
+func (g *Group) hook(tasks []Task) (map[string]func(), error) {
+	byName, unhook := map[string]*Task{}, map[string]func(){}
+	for i := range tasks {
+		byName[tasks[i].Name] = &tasks[i]
+	}
+	var hook func(t *Task) error
+	hook = func(t *Task) error {
+		if t == nil || t.inline == nil || unhook[t.Name] != nil {
+			return nil
+		}
+		if err := hook(byName[t.replaces]); err != nil {
+			return err
+		}
+		stop, err := g.Store.Inline(t.inline)
+		if err != nil {
+			return fmt.Errorf("projection %s: %w", t.Name, err)
+		}
+		unhook[t.Name] = stop
+		return nil
+	}
+	for i := range tasks {
+		if err := hook(&tasks[i]); err != nil {
+			for _, stop := range unhook {
+				stop()
+			}
+			return nil, err
+		}
+	}
+	return unhook, nil
 }
 
 // unmet reports what tasks need and neither they nor the group provide. The caller holds g.mu.
@@ -249,7 +288,7 @@ func (g *Group) Run(ctx context.Context) error {
 // start runs m's task, unless it runs, must not, or the group does not run. The
 // caller holds g.mu.
 func (g *Group) start(m *member) {
-	if g.ctx == nil || g.ctx.Err() != nil || m.stop != nil || m.paused || m.resets > 0 {
+	if g.ctx == nil || g.ctx.Err() != nil || m.stop != nil || m.paused || m.removed || m.resets > 0 {
 		return
 	}
 	ctx, stop := context.WithCancel(g.ctx)
@@ -305,7 +344,7 @@ func (g *Group) end(m *member, err error) {
 }
 
 // Pause lets the named projection finish its batch and then rest until Resume,
-// in this process: one that stands by elsewhere may take over. If ctx ends before
+// in this process: one that stands by elsewhere may take over, and the appends of this process go on without one that is inline. If ctx ends before
 // the batch does, Pause returns its error, and the projection rests all the same.
 func (g *Group) Pause(ctx context.Context, name string) error {
 	m, err := g.named(ctx, name, "pause")
@@ -383,6 +422,93 @@ func (g *Group) Reset(ctx context.Context, name string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("projection: reset %s: %w", name, err)
+	}
+	return nil
+}
+
+// Remove lets the named projection finish its batch, takes it out of the group, and empties and forgets its read model, its
+// position and its dead letters: with an InlineTarget, a Checkpointed or a Memory nothing of it is left. Whoever waits for it
+// is told that there is none of the name, which can then be added again. Remove is for the last process that has the projection:
+// others would fill the model anew, or fail on it.
+//
+// Of a projection that replaces another only the other can be removed, once it has been replaced; before that, only the
+// one that is to replace it. A process is taken out with its position; what its instances keep stays. What keeps something else
+// that cannot be forgotten, such as schedule.Timers, is errors.ErrUnsupported. If an error is returned the projection goes on.
+func (g *Group) Remove(ctx context.Context, name string) error {
+	m, err := g.named(ctx, name, "remove")
+	if err != nil {
+		return err
+	}
+	forget := m.task.Remove
+	if forget == nil {
+		forget = m.task.Reset
+	}
+	if forget == nil {
+		return fmt.Errorf("projection: remove %s: %w", name, errors.ErrUnsupported)
+	}
+	g.mu.Lock()
+	old, next := m.old, m.next
+	m.resets++
+	m.removed = true // appends leave it alone
+	g.mu.Unlock()
+	if err = g.rest(ctx, m); err == nil {
+		err = g.removable(ctx, m, old, next)
+	}
+	if err == nil {
+		err = forget(ctx)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	m.resets--
+	switch {
+	case g.byName[name] != m: // somebody else was faster
+		return &StoppedError{Name: name}
+	case err != nil:
+		if m.removed = false; m.state != Stopped {
+			g.start(m)
+		}
+		return fmt.Errorf("projection: remove %s: %w", name, err)
+	}
+	if m.unhook != nil {
+		m.unhook()
+	}
+	delete(g.byName, name)
+	g.members = slices.DeleteFunc(slices.Clone(g.members), func(o *member) bool { return o == m })
+	if next != nil {
+		next.old = nil
+	}
+	if old != nil {
+		old.next = nil
+	}
+	m.wake(math.MaxUint64)
+	return nil
+}
+
+// removable returns why m cannot be removed because of what it replaces, or what replaces it.
+func (g *Group) removable(ctx context.Context, m, old, next *member) error {
+	if next != nil {
+		if done, err := g.succeeded(ctx, m); err != nil {
+			return err
+		} else if !done {
+			return fmt.Errorf("%w: %s is to replace it, and has not yet", eventstore.ErrInvalid, next.task.Name)
+		}
+	}
+	if old != nil {
+		if _, ended, err := old.task.ended(ctx); err != nil {
+			return err
+		} else if ended {
+			return fmt.Errorf("%w: it has replaced %s: remove that before", eventstore.ErrInvalid, old.task.Name)
+		}
+	}
+	return nil
+}
+
+// partaking returns the named member if it takes part in appends now.
+func (g *Group) partaking(name string) *member {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if m := g.byName[name]; m != nil && !m.paused && !m.removed {
+		return m
 	}
 	return nil
 }

@@ -94,6 +94,8 @@ type letterbox interface {
 	version(ctx context.Context, key string) (eventstore.Version, error)
 	// legible has since tell errors, too.
 	legible()
+	// burn removes all letters, as far as the store can.
+	burn(ctx context.Context) error
 }
 
 // storeLetters keeps dead letters in the store, in streams of category "$parked.NAME".
@@ -145,6 +147,28 @@ func (b *storeLetters) send(ctx context.Context, key string, after eventstore.Ve
 	}
 	_, err := b.store.Append(system.Context(ctx), b.stream(key), eventstore.Exactly(after), events...)
 	return err
+}
+
+func (b *storeLetters) burn(ctx context.Context) error {
+	ctx = system.Context(ctx)
+	var names []eventstore.StreamName
+	for info, err := range b.store.Streams(ctx, b.category) {
+		if errors.Is(err, eventstore.ErrUnsupported) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if info.First <= info.Version {
+			names = append(names, info.Name)
+		}
+	}
+	for _, name := range names {
+		if err := b.store.Delete(ctx, name, eventstore.Any); err != nil && !errors.Is(err, eventstore.ErrUnsupported) {
+			return err
+		}
+	}
+	return nil
 }
 
 // typeOfError is that under which errors are sealed.
@@ -226,6 +250,13 @@ type memoryLetters struct {
 }
 
 func (b *memoryLetters) legible() {}
+
+func (b *memoryLetters) burn(context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.list = nil
+	return nil
+}
 
 func (b *memoryLetters) send(_ context.Context, key string, after eventstore.Version, letters ...letter) error {
 	b.mu.Lock()

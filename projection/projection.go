@@ -69,7 +69,10 @@ type Projection[T any] struct {
 	// such projection, is handled by Group.Run as ever,
 	// with OnError, which does not park then; in between the state is StandBy. While
 	// more than a few events are missing, or one of them fails, appends go on without
-	// the projection, so as to keep the order.
+	// the projection, so as to keep the order; and so they do while it is paused.
+	//
+	// One that Replaces another that is inline, too, is filled beside it by Group.Run, and takes over in the
+	// transaction of an append, so that there is none that neither of them takes part in.
 	Inline bool
 
 	// OnError decides what to do about an event that could not be handled. Nil
@@ -121,8 +124,8 @@ func (p *Projection[T]) Task(g *Group) (Task, error) {
 	if p.Partitions > 1 && p.Replaces != "" {
 		fault("Replaces another, with Partitions")
 	}
-	if p.Inline && (p.Partitions > 1 || p.Replaces != "") {
-		fault("Inline, with Partitions or Replaces")
+	if p.Inline && p.Partitions > 1 {
+		fault("Inline, with Partitions")
 	}
 	if in, ok := p.Target.(InlineTarget[T]); p.Inline && !(ok && in.Shares(g.Store)) {
 		fault("Inline: the Target does not share the database of the store")
@@ -160,9 +163,7 @@ func (p *Projection[T]) Task(g *Group) (Task, error) {
 		}
 		w.inline = p.Inline
 		w.desk = w.newDesk(false)
-		if w.m != nil {
-			w.old = w.m.old
-		}
+		w.old = g.predecessor(w.m)
 		return w
 	}
 	t := Task{
@@ -201,6 +202,17 @@ func (p *Projection[T]) Task(g *Group) (Task, error) {
 			defer recovered(&err)
 			return p.Target.Reset(ctx, p.Name)
 		},
+		Remove: func(ctx context.Context) (err error) {
+			defer recovered(&err)
+			remove := p.Target.Reset
+			if r, ok := p.Target.(Remover); ok {
+				remove = r.Remove
+			}
+			if err := remove(ctx, p.Name); err != nil {
+				return err
+			}
+			return newWorker(0).desk.box.burn(ctx)
+		},
 		lane:     &workshop[T]{worker: newWorker},
 		replaces: p.Replaces,
 	}
@@ -209,10 +221,16 @@ func (p *Projection[T]) Task(g *Group) (Task, error) {
 		t.freeze = func(ctx context.Context) (eventstore.Position, error) { return newWorker(0).freeze(ctx) }
 	}
 	if p.Inline {
-		t.freeze = nil
-		w := newWorker(0)
+		w, target := newWorker(0), p.Target.(InlineTarget[T])
 		t.inline = func(ctx context.Context, tx any, events []*eventstore.Recorded) error {
-			return w.within(ctx, tx, p.Target.(InlineTarget[T]), events)
+			return w.within(ctx, tx, target, events)
+		}
+		t.inlineAt = func(ctx context.Context, tx any, move func(at place) place) (called bool, err error) {
+			err = target.UpdateIn(ctx, tx, p.Name, func(_ T, at place) (place, error) {
+				called = true
+				return move(at), nil
+			})
+			return called, err
 		}
 	}
 	return t, nil

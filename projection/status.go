@@ -55,6 +55,13 @@ type Status struct {
 	LastError error
 }
 
+// Has reports whether a runner of that name was added.
+func (g *Group) Has(name string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.byName[name] != nil
+}
+
 // Status returns how each projection is doing, in the order of Add. What does
 // not run here is looked up in its target. Status fails only if the store cannot be read.
 func (g *Group) Status(ctx context.Context) ([]Status, error) {

@@ -153,6 +153,23 @@ func (g *Group) Rebuild(ctx context.Context, name string, progress func(Status))
 	}
 }
 
+// predecessor returns what m replaces, or is to; nil if there is none.
+func (g *Group) predecessor(m *member) *member {
+	if m == nil {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return m.old
+}
+
+// tookOver records that m has taken over from its predecessor, which ended at mark.
+func (g *Group) tookOver(m *member, mark eventstore.Position) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	m.taken, m.mark = true, mark
+}
+
 // retire lets a member that has ended for good find out.
 func (g *Group) retire(m *member) {
 	g.mu.Lock()
@@ -243,7 +260,9 @@ func (w *worker[T]) behind(ctx context.Context) (bound eventstore.Position, boun
 				w.log.InfoContext(ctx, "projection takes over", "replaces", w.old.task.Name, "position", mark)
 			}
 		}
-		w.mark, w.frozen = mark, frozen
+		if w.mark, w.frozen = mark, frozen; frozen {
+			w.g.tookOver(w.m, mark)
+		}
 		return err
 	})
 	return w.mark, !w.frozen, err

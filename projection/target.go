@@ -31,6 +31,12 @@ type Target[T any] interface {
 	Reset(ctx context.Context, name string) error
 }
 
+// A Remover is a Target that can forget a read model for good.
+type Remover interface {
+	// Remove is Reset, but that nothing is left of the model, not even what it is empty.
+	Remove(ctx context.Context, name string) error
+}
+
 // A Limiter is a Target that asks for short transactions, because others wait for
 // it meanwhile.
 type Limiter interface {

@@ -151,6 +151,8 @@ func (g *Group) first(w *waiter) (behind *member, err error) {
 	for _, m := range w.ms {
 		m = m.latest()
 		switch {
+		case m.removed:
+			return m, &StoppedError{Name: m.task.Name}
 		case m.at >= w.pos:
 		case m.state == Paused, m.state == Stopped:
 			return m, &StoppedError{m.task.Name, m.state, m.err}

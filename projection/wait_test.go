@@ -131,6 +131,16 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 	})
 }
 
+func TestAGroupHasWhatWasAdded(t *testing.T) {
+	t.Parallel()
+	var g projection.Group
+	require.False(t, g.Has("log"))
+	g.Store = newStore(t)
+	require.NoError(t, g.Add(logged("log", new(projection.Memory[Log]))))
+	require.True(t, g.Has("log"))
+	require.False(t, g.Has("lag"))
+}
+
 func TestWaitSaysWhatDoesNotRunHere(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -175,6 +175,13 @@ func (w *worker[T]) standBy(ctx context.Context, at eventstore.Position) (events
 	defer w.standBys(false)
 	var head eventstore.Position
 	for {
+		if w.old != nil && !w.frozen { // it may have happened with an append, or elsewhere
+			if mark, frozen, err := w.old.task.ended(ctx); err == nil && frozen {
+				w.mark, w.frozen = mark, true
+				w.g.tookOver(w.m, mark)
+				w.g.retire(w.old)
+			}
+		}
 		if err := sleep(ctx, standByPoll); err != nil {
 			return 0, err
 		}

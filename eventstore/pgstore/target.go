@@ -329,30 +329,51 @@ func (r *ReadModel) move(ctx context.Context, tx pgx.Tx, name string, from, to e
 func (r *ReadModel) Reset(ctx context.Context, name string) error {
 	return r.again(ctx, func() error {
 		return r.within(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, r.sql.forget, name); err != nil {
+			if err := r.drop(ctx, tx, name); err != nil {
 				return err
-			}
-			kinds, err := r.kinds(ctx, tx)
-			if err != nil {
-				return err
-			}
-			for _, kind := range []string{"MATERIALIZED VIEW", "VIEW", "FOREIGN TABLE", "TABLE"} {
-				var of []string
-				for _, t := range r.model.Tables {
-					if kinds[t] == kind {
-						of = append(of, pgx.Identifier{r.model.In, t}.Sanitize())
-					}
-				}
-				if len(of) == 0 {
-					continue
-				}
-				if _, err := tx.Exec(ctx, "DROP "+kind+" "+strings.Join(of, ", ")); err != nil {
-					return err
-				}
 			}
 			return r.build(ctx, tx)
 		})
 	})
+}
+
+// Remove drops the tables of the model, and forgets the position of the named projection and that of any other that
+// shares the Model. Reset makes them anew, and so does who opens the model again.
+func (r *ReadModel) Remove(ctx context.Context, name string) error {
+	return r.again(ctx, func() error {
+		return r.within(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, r.sql.forgetAll, r.key); err != nil {
+				return err
+			}
+			return r.drop(ctx, tx, name)
+		})
+	})
+}
+
+// drop forgets the model and its positions.
+func (r *ReadModel) drop(ctx context.Context, tx pgx.Tx, name string) error {
+	if _, err := tx.Exec(ctx, r.sql.forget, name); err != nil {
+		return err
+	}
+	kinds, err := r.kinds(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for _, kind := range []string{"MATERIALIZED VIEW", "VIEW", "FOREIGN TABLE", "TABLE"} {
+		var of []string
+		for _, t := range r.model.Tables {
+			if kinds[t] == kind {
+				of = append(of, pgx.Identifier{r.model.In, t}.Sanitize())
+			}
+		}
+		if len(of) == 0 {
+			continue
+		}
+		if _, err := tx.Exec(ctx, "DROP "+kind+" "+strings.Join(of, ", ")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Read calls fn with a transaction that can only read, in which the model is on the search path: all

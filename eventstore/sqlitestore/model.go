@@ -319,23 +319,34 @@ func (c *conn) resetAll() {
 // of the named projection to 0, and that of any other that shares the Model.
 func (r *ReadModel) Reset(ctx context.Context, name string) error {
 	return r.home.write(ctx, func(c *conn) error {
-		for _, t := range r.model.Tables {
-			kind, err := c.kind(t)
-			if err != nil {
-				return err
-			}
-			if kind == "" {
-				continue
-			}
-			if err := sqlitex.ExecuteTransient(c.Conn, "DROP "+kind+" "+quote(t), nil); err != nil {
-				return err
-			}
-		}
-		if err := sqlitex.Execute(c.Conn, "DELETE FROM projection_positions WHERE name = ?", &sqlitex.ExecOptions{Args: []any{name}}); err != nil {
+		if err := r.drop(c, name); err != nil {
 			return err
 		}
 		return r.build(c)
 	})
+}
+
+// Remove drops the tables of the model, and forgets the position of the named projection and that of any other that
+// shares the Model. Reset makes them anew, and so does who opens the model again.
+func (r *ReadModel) Remove(ctx context.Context, name string) error {
+	return r.home.write(ctx, func(c *conn) error { return r.drop(c, name) })
+}
+
+// drop forgets the model and its positions.
+func (r *ReadModel) drop(c *conn, name string) error {
+	for _, t := range r.model.Tables {
+		kind, err := c.kind(t)
+		if err != nil {
+			return err
+		}
+		if kind == "" {
+			continue
+		}
+		if err := sqlitex.ExecuteTransient(c.Conn, "DROP "+kind+" "+quote(t), nil); err != nil {
+			return err
+		}
+	}
+	return sqlitex.Execute(c.Conn, "DELETE FROM projection_positions WHERE name = ? OR tables = ?", &sqlitex.ExecOptions{Args: []any{name, r.key}})
 }
 
 func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
