@@ -92,6 +92,46 @@ func preload(b *testing.B, s *eventstore.Store, streams int) {
 	}
 }
 
+// BenchmarkSeveralStreams shows what an append to two streams costs, with an event for each,
+// next to two appends, which may be committed together with those of others.
+func BenchmarkSeveralStreams(b *testing.B) {
+	for _, callers := range []int{1, 64} {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			stores(b, func(b *testing.B, s *eventstore.Store, _ driver.Store) {
+				a := atomicOf(b, s)
+				for _, how := range []string{"together", "apart"} {
+					b.Run(how, func(b *testing.B) {
+						b.ReportAllocs()
+						var wg sync.WaitGroup
+						for c := range callers {
+							wg.Go(func() {
+								ctx := context.Background()
+								x, y := eventstore.Stream("order", fmt.Sprint("x", c)), eventstore.Stream("order", fmt.Sprint("y", c))
+								for i := c; i < b.N; i += callers {
+									events := []eventstore.Event{{Data: ordered(i)}}
+									if how == "together" {
+										if _, err := a.Append(ctx, eventstore.Part{Stream: x, Events: events}, eventstore.Part{Stream: y, Events: events}); err != nil {
+											b.Error(err)
+										}
+										continue
+									}
+									for _, name := range []eventstore.StreamName{x, y} {
+										if _, err := s.Append(ctx, name, eventstore.Any, events...); err != nil {
+											b.Error(err)
+										}
+									}
+								}
+							})
+						}
+						wg.Wait()
+						rate(b, 2*b.N)
+					})
+				}
+			})
+		})
+	}
+}
+
 // BenchmarkReadAll reads a history: as the driver gives it, as JSON is decoded
 // from memory, and typed, one event after another and as a subscription does.
 func BenchmarkReadAll(b *testing.B) {

@@ -25,7 +25,8 @@
 // [Store.Append] adds events to one stream, all or none, if the stream is where
 // the caller expects it. Appends that arrive while a commit runs are committed
 // together by the next one. Appending the same events, by their IDs, at the same place
-// again returns what the first append returned.
+// again returns what the first append returned. [Store.Atomic] appends to several streams at
+// once, and [Store.Tags] under a condition on the events of any, where the engine can.
 //
 // # Reading
 //

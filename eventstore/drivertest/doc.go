@@ -4,7 +4,7 @@
 //
 //	driver's test ── Harness{Open, Reopen, Peer} ──► Run
 //	                                                  ├── Append, ReadStream, ReadAll, Wait …   every driver
-//	                                                  ├── Batch, Delete, Lease, Conditional …   skipped if the driver cannot
+//	                                                  ├── Batch, Delete, Lease, Atomic …        skipped if the driver cannot
 //	                                                  ├── Linearizable                          what clients were told at once, searched for an order
 //	                                                  ├── Model                                 random histories against a plain model
 //	                                                  └── Peers                                 all of it again, each call by one of two processes
