@@ -63,14 +63,16 @@ func (h detached) SubmitCommand(ctx context.Context, e *Envelope) *Pending {
 
 // A Waiter knows how far event handlers have come. *projection.Group is one.
 // With the context of an event handler it must leave out that handler, which
-// would wait for itself.
+// would wait for itself. One that has a method Has(name string) bool too, as a Group does,
+// is asked beforehand whether it knows the names.
 type Waiter interface {
 	Wait(ctx context.Context, pos eventstore.Position, names ...string) error
 }
 
-// Awaiting is the middleware that honours [Wait]. If waiting fails, the error is
-// both w's and ErrNotAwaited, and the Result is that of the command, whose events
-// are stored.
+// Awaiting is the middleware that honours [Wait]. A command that is to wait for a name that
+// w is known not to have is refused with an eventstore.ErrInvalid and not executed. If
+// waiting fails, the error is both w's and ErrNotAwaited, and the Result is that of the
+// command, whose events are stored.
 func Awaiting(w Waiter) Middleware {
 	return func(next Handler) Handler {
 		a := awaiting{next, w}
@@ -89,6 +91,13 @@ type awaiting struct {
 func (a awaiting) HandleCommand(ctx context.Context, e *Envelope) (Result, error) {
 	if e.Await == nil {
 		return a.next.HandleCommand(ctx, e)
+	}
+	if known, ok := a.w.(interface{ Has(name string) bool }); ok {
+		for _, name := range e.Await.Names {
+			if !known.Has(name) {
+				return Result{}, fmt.Errorf("command: %w: Wait: there is no projection or process %q", eventstore.ErrInvalid, name)
+			}
+		}
 	}
 	inner := *e
 	inner.Await = nil // it is taken care of

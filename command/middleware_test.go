@@ -98,6 +98,29 @@ func TestAwaitingWaitsForThePositionOfTheCommand(t *testing.T) {
 	require.Empty(t, w.names)
 }
 
+// A knowing waiter has only the projection "a".
+type knowing struct{ waiter }
+
+func (*knowing) Has(name string) bool { return name == "a" }
+
+func TestACommandThatIsToWaitForNobodyIsNotExecuted(t *testing.T) {
+	t.Parallel()
+	var e *command.Envelope
+	h := command.Chain(capture(&e), command.Awaiting(&knowing{}))
+	res, err := command.Dispatch(t.Context(), h, ping{"x"}, command.Wait("a", "b"))
+	require.ErrorIs(t, err, eventstore.ErrInvalid)
+	require.ErrorContains(t, err, `"b"`)
+	require.NotErrorIs(t, err, command.ErrNotAwaited)
+	require.Zero(t, res)
+	require.Nil(t, e)
+	_, err = command.Submit(t.Context(), h, ping{"x"}, command.Wait("b")).Wait(t.Context())
+	require.ErrorIs(t, err, eventstore.ErrInvalid)
+	require.Nil(t, e)
+	_, err = command.Dispatch(t.Context(), h, ping{"x"}, command.Wait("a"))
+	require.NoError(t, err)
+	require.NotNil(t, e)
+}
+
 func TestWaitThatFailsSaysThatTheEventsAreStored(t *testing.T) {
 	t.Parallel()
 	var e *command.Envelope

@@ -12,7 +12,8 @@ type Option func(*Envelope)
 // Wait makes Dispatch return only when the named projections and processes, or
 // all of them if none is named, have handled the command's events: read your
 // writes. It takes as long as ctx allows; see [ErrNotAwaited]. A command without
-// events waits for nothing. It needs the middleware [Awaiting].
+// events waits for nothing. It needs the middleware [Awaiting], which refuses names that
+// there are not.
 func Wait(names ...string) Option { return func(e *Envelope) { e.Await = &Await{names} } }
 
 // Once makes the command idempotent: a later command to the same aggregate with
