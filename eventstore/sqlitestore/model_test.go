@@ -157,6 +157,22 @@ func TestResetMakesTheModelAnew(t *testing.T) {
 	})
 }
 
+func TestRemoveLeavesNothingOfTheModel(t *testing.T) {
+	inEveryHome(t, func(t *testing.T, open func(Model) (*ReadModel, func())) {
+		ctx := t.Context()
+		m, _ := open(countModel)
+		require.NoError(t, m.Update(ctx, "p", 0, 5, count("a")))
+		require.NoError(t, m.Remove(ctx, "p"))
+		require.NoError(t, m.Remove(ctx, "p"), "again")
+		at, err := m.Load(ctx, "p")
+		require.NoError(t, err)
+		require.Zero(t, at)
+		require.ErrorContains(t, m.Read(ctx, func(c *sqlite.Conn) error { return sqlitex.ExecuteTransient(c, "SELECT * FROM counts", nil) }), "no such table")
+		require.NoError(t, m.Reset(ctx, "p"))
+		require.Equal(t, map[string]int{"start": 0}, counts(t, m))
+	})
+}
+
 func TestTablesThatWereDroppedByHandStartFromTheFirstEvent(t *testing.T) {
 	inEveryHome(t, func(t *testing.T, open func(Model) (*ReadModel, func())) {
 		ctx := t.Context()
