@@ -49,8 +49,8 @@ type stretch struct {
 	after  Position
 
 	read  chan struct{} // closed when what follows is known
-	next  Position      // it reaches up to here; after, if there is nothing or the read failed. Before that, the least to expect
-	more  bool          // there seems to be
+	next  Position      // it reaches up to here; before it is read, the least to expect
+	more  bool          // there seems to be more
 	bytes int
 
 	done   chan struct{} // closed when what follows is known
@@ -224,7 +224,7 @@ func (c *catchUps) fill(p *stretch) {
 		p.events = c.s.matching(p.by.sub.filter, c.s.decodePage(ctx, stored, driver.Forward))
 		err = ctx.Err() // decoding may have failed because of it
 	}
-	if p.err = err; err != nil || p.next == p.after {
+	if p.err = err; err != nil {
 		c.forget(p)
 	}
 }
@@ -240,11 +240,11 @@ func (c *catchUps) read(p *stretch) (stored []driver.Recorded, err error) {
 	case <-sub.ctx.Done():
 		err = sub.ctx.Err()
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if p.next = p.after; err != nil {
+	if err != nil {
 		return nil, err
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	p.next = Position(found.next)
 	p.more = len(found.stored) == sub.page(c.s)
 	for i := range found.stored {

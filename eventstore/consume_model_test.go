@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,6 +70,7 @@ type consuming struct {
 	store   *eventstore.Store // to append by
 	rand    *rand.Rand
 	config  eventstore.Consumer
+	page    int // of their stores
 	members []*consumingMember
 
 	mu     sync.Mutex
@@ -86,10 +88,22 @@ type fate struct {
 }
 
 type consumingMember struct {
-	cable *cable
-	store *eventstore.Store
-	stop  context.CancelFunc
-	done  chan struct{}
+	*process
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// A process ends with its last member.
+type process struct {
+	cable   *cable
+	store   *eventstore.Store
+	members atomic.Int32
+}
+
+func (p *process) end() {
+	if p.members.Add(-1) == 0 {
+		p.store.Close()
+	}
 }
 
 func (c *consuming) fault(format string, args ...any) {
@@ -108,16 +122,23 @@ func (c *consuming) append(key string) {
 	c.state[at.Position] = &fate{key: key}
 }
 
-func (c *consuming) join(perfect bool) {
-	m := &consumingMember{cable: newCable(c.t, c.engine), done: make(chan struct{})}
-	m.store = eventstore.New(m.cable, &eventstore.Options{Logger: quiet})
-	m.store.Types.Register("counted", Counted{})
+// join adds a member: of the process that another one is in, or of one of its own.
+func (c *consuming) join(perfect bool, beside *consumingMember) {
+	m := &consumingMember{done: make(chan struct{})}
+	if beside != nil && beside.members.Add(1) > 1 {
+		m.process = beside.process
+	} else { // or that one has ended
+		m.process = &process{cable: newCable(c.t, c.engine)}
+		m.store = eventstore.New(m.cable, &eventstore.Options{Logger: quiet, PageSize: c.page})
+		m.store.Types.Register("counted", Counted{})
+		m.members.Store(1)
+	}
 	var ctx context.Context
 	ctx, m.stop = context.WithCancel(c.t.Context())
 	c.members = append(c.members, m)
 	go func() {
 		defer close(m.done)
-		defer m.store.Close()
+		defer m.end()
 		for d, err := range m.store.Consume(ctx, c.config) {
 			if err != nil {
 				if !errors.Is(err, context.Canceled) && !errors.Is(err, errCut) {
@@ -216,10 +237,11 @@ func TestConsumersLoseNothingWhateverTheirMembersDo(t *testing.T) {
 			InFlight:   rapid.IntRange(1, 3).Draw(r, "in flight"),
 			Lease:      3 * time.Second,
 		}
+		page := rapid.SampledFrom([]int{1, 3, 512}).Draw(r, "page")
 		seed := rapid.Uint64().Draw(r, "seed")
 		steps := rapid.SliceOfN(rapid.Custom(func(r *rapid.T) step {
 			return step{
-				rapid.SampledFrom([]int{0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 6, 7}).Draw(r, "kind"), rapid.IntRange(0, 7).Draw(r, "index"),
+				rapid.SampledFrom([]int{0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 6, 7, 8, 8, 9}).Draw(r, "kind"), rapid.IntRange(0, 7).Draw(r, "index"),
 				time.Duration(rapid.IntRange(0, 5000).Draw(r, "wait")) * time.Millisecond,
 			}
 		}), 1, 30).Draw(r, "steps")
@@ -227,13 +249,13 @@ func TestConsumersLoseNothingWhateverTheirMembersDo(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			e := memstore.NewDriver().(engine)
 			c := &consuming{
-				t: t, engine: e, store: eventstore.New(e, &eventstore.Options{Logger: quiet}), rand: rand.New(rand.NewPCG(seed, 0)), config: config,
+				t: t, engine: e, store: eventstore.New(e, &eventstore.Options{Logger: quiet}), rand: rand.New(rand.NewPCG(seed, 0)), config: config, page: page,
 				keys: map[string][]eventstore.Position{}, state: map[eventstore.Position]*fate{}, fences: map[int]uint64{},
 			}
 			c.store.Types.Register("counted", Counted{})
 			member := func(i int) *consumingMember {
 				if len(c.members) == 0 {
-					c.join(false)
+					c.join(false, nil)
 				}
 				return c.members[i%len(c.members)]
 			}
@@ -243,8 +265,8 @@ func TestConsumersLoseNothingWhateverTheirMembersDo(t *testing.T) {
 					for i := range 1 + s.index {
 						c.append(string(rune('a' + (s.index+i)%5)))
 					}
-				case 1:
-					c.join(false)
+				case 1: // in a process of its own
+					c.join(false, nil)
 				case 2: // leaves
 					member(s.index).stop()
 				case 3: // crashes
@@ -257,6 +279,15 @@ func TestConsumersLoseNothingWhateverTheirMembersDo(t *testing.T) {
 					member(s.index).cable.cut(false, false)
 				case 6:
 					time.Sleep(s.wait)
+				case 8: // in the same process as another
+					c.join(false, member(s.index))
+				case 9: // all of a process leave but one
+					m := member(s.index)
+					for _, other := range c.members {
+						if other.process == m.process && other != m {
+							other.stop()
+						}
+					}
 				case 7: // events that nobody wants
 					for range s.index {
 						_, err := c.store.Append(t.Context(), "other", eventstore.Any, eventstore.Event{Data: Counted{1}})
@@ -273,7 +304,7 @@ func TestConsumersLoseNothingWhateverTheirMembersDo(t *testing.T) {
 				<-m.done
 			}
 			time.Sleep(time.Hour) // for leases of the dead, and acknowledgements by others
-			c.join(true)
+			c.join(true, nil)
 			last := c.members[len(c.members)-1]
 			time.Sleep(time.Minute)
 			synctest.Wait()
