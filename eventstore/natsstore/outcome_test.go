@@ -232,6 +232,39 @@ func TestAConnectionThatIsClosedEndsCallsAtOnce(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
+func TestAPageEndsWithItsConnection(t *testing.T) {
+	t.Parallel()
+	r := newRelay(t)
+	s := r.open(time.Minute)
+	must(t, s, "a-1", driver.NoStream, 1)
+	r.play(script{request: func(m *nats.Msg) []*nats.Msg {
+		if isPage(m) {
+			go r.far.Close()
+			return nil
+		}
+		return []*nats.Msg{m}
+	}})
+	began := time.Now()
+	_, _, err := s.ReadAll(t.Context(), driver.Filter{}, 0, driver.Forward, 10)
+	require.ErrorIs(t, err, nats.ErrConnectionClosed)
+	require.Less(t, time.Since(began), 30*time.Second)
+}
+
+func TestAPageThatNobodyAnswersIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	r := newRelay(t)
+	s := r.open(20 * time.Second)
+	must(t, s, "a-1", driver.NoStream, 3)
+	nobody := only(2)
+	r.play(script{answer: func(request, m *nats.Msg) []*nats.Msg {
+		if isPage(request) && m.Header.Get("Status") == "" && nobody() {
+			return []*nats.Msg{{Header: nats.Header{"Status": {"503"}}}}
+		}
+		return []*nats.Msg{m}
+	}})
+	require.Len(t, readAll(t, s, driver.Filter{}, driver.Forward, 10), 3)
+}
+
 func TestAnAcknowledgementOfAnotherStreamIsNotBelieved(t *testing.T) {
 	t.Parallel()
 	r := newRelay(t)

@@ -36,16 +36,16 @@ func (l *link) page(ctx context.Context, from uint64, pattern string, n int) (pa
 }
 
 func (l *link) pageOnce(ctx context.Context, from uint64, pattern string, n int) (p page, err error) {
-	inbox := l.nc.NewRespInbox()
-	sub, err := l.nc.SubscribeSync(inbox)
+	// A channel for one page: those that the client makes have room for half a
+	// million messages, 4 MB.
+	inbox, answers := l.nc.NewRespInbox(), make(chan *nats.Msg, n+2)
+	sub, err := l.nc.ChanSubscribe(inbox, answers)
 	if err != nil {
 		return page{}, err
 	}
 	defer func() { _ = sub.Unsubscribe() }()
-	// More than the limits of a subscription by default, if events are small.
-	if err := sub.SetPendingLimits(-1, -1); err != nil {
-		return page{}, err
-	}
+	closed := make(chan struct{})
+	sub.SetClosedHandler(func(string) { close(closed) })
 	request, err := json.Marshal(getRequest{Seq: max(from, 1), NextBy: pattern, Batch: n, MaxBytes: pageBytes})
 	if err != nil {
 		return page{}, err
@@ -54,8 +54,11 @@ func (l *link) pageOnce(ctx context.Context, from uint64, pattern string, n int)
 		return page{}, err
 	}
 	for {
-		m, err := nextOf(ctx, sub)
+		m, err := nextOf(ctx, answers, closed)
 		if err != nil {
+			if errors.Is(err, nats.ErrConnectionClosed) {
+				return page{}, err
+			}
 			return page{}, fmt.Errorf("%w after %d messages: %w", errCut, len(p.list), err)
 		}
 		switch status := m.Header.Get("Status"); status {
@@ -64,6 +67,8 @@ func (l *link) pageOnce(ctx context.Context, from uint64, pattern string, n int)
 			p.more, _ = strconv.ParseUint(m.Header.Get("Nats-Num-Pending"), 10, 64) // an estimate
 			p.full = len(p.list) == n || m.Header.Get("Nats-Num-Pending") != "0" && len(p.list) > 0
 			return p, nil
+		case "503":
+			return page{}, nats.ErrNoResponders
 		case "404":
 			if len(p.list) > 0 {
 				return page{}, fmt.Errorf("%w after %d messages: %s", errCut, len(p.list), status)
@@ -85,10 +90,22 @@ func (l *link) pageOnce(ctx context.Context, from uint64, pattern string, n int)
 
 // nextOf waits for the next message of a page. A page may take long over a slow
 // network, but not from one message to the next.
-func nextOf(ctx context.Context, sub *nats.Subscription) (*nats.Msg, error) {
+func nextOf(ctx context.Context, answers <-chan *nats.Msg, closed <-chan struct{}) (*nats.Msg, error) {
+	select {
+	case m := <-answers:
+		return m, nil // most are there already
+	default:
+	}
 	ctx, cancel := context.WithTimeout(ctx, attempt)
 	defer cancel()
-	return sub.NextMsgWithContext(ctx)
+	select {
+	case m := <-answers:
+		return m, nil
+	case <-closed:
+		return nil, nats.ErrConnectionClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // fromDirect returns the message in an answer to a direct get.
