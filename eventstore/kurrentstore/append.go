@@ -13,7 +13,8 @@ import (
 // Append appends events in one atomic write of the server. It takes three round
 // trips: where the stream stands, the write at that exact revision, and when the
 // server recorded it. An exact revision is what makes it possible to write again
-// when an answer was lost.
+// when an answer was lost. The third is spared while somebody waits for
+// events: the subscription tells.
 func (d *store) Append(ctx context.Context, a driver.Append) driver.Result {
 	ctx, done, err := d.g.begin(ctx)
 	if err != nil {
@@ -45,7 +46,20 @@ func (d *store) Append(ctx context.Context, a driver.Append) driver.Result {
 			}
 			return driver.Result{Err: c}
 		}
+		var told <-chan *recorded
+		drop := func() {}
+		if !p.deleted { // a stream that comes back can be read a moment later
+			told, drop = d.watch.expect(name, p.version+uint64(len(events))-1)
+		}
+		began := time.Now()
 		ack, err := d.send(ctx, name, at(p.version), events)
+		if err == nil && told != nil {
+			if r, ok := d.told(ctx, told, time.Since(began)); ok {
+				drop()
+				return driver.Result{Version: ack.version, Last: r.Position, Time: r.Time}
+			}
+		}
+		drop()
 		if err == nil {
 			return d.result(ctx, name, ack)
 		}
@@ -110,6 +124,26 @@ func (d *store) encodeAll(list []driver.Event) ([]*proposed, error) {
 	}
 	return events, nil
 }
+
+// told returns the last event of an append that was acknowledged, as the subscription tells
+// of it. That is at about the time at which the acknowledgement comes; ok is false if it does not within the time that the
+// append took: then asking is as quick.
+func (d *store) told(ctx context.Context, told <-chan *recorded, took time.Duration) (r driver.Recorded, ok bool) {
+	timer := time.NewTimer(min(took, maxTold))
+	defer timer.Stop()
+	select {
+	case e := <-told:
+		r, err := decode(e, "")
+		return r, err == nil
+	case <-timer.C:
+		d.watch.late()
+	case <-ctx.Done():
+	}
+	return driver.Recorded{}, false
+}
+
+// maxTold bounds how long an append waits for the subscription.
+const maxTold = 10 * time.Millisecond
 
 // result completes the answer to an append by what only a reader is told: when
 // the last event was recorded, and where. An append to a deleted stream can be

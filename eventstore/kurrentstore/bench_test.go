@@ -28,31 +28,38 @@ func benchEvents(n int) []driver.Event {
 
 func BenchmarkAppend(b *testing.B) {
 	for _, c := range []struct{ callers, batch int }{{1, 1}, {16, 1}, {256, 1}, {1, 10}, {1, 100}} {
-		b.Run(fmt.Sprintf("c%d/b%d", c.callers, c.batch), func(b *testing.B) {
-			d := openDriver(b, serve(b, nil).URL(), nil)
-			var next atomic.Int64
-			done := make(chan error, c.callers)
-			b.ResetTimer()
-			for i := range c.callers {
-				go func() {
-					name, at := fmt.Sprintf("account-%d", i), driver.NoStream
-					for next.Add(1) <= int64(b.N) {
-						r := d.Append(b.Context(), driver.Append{Stream: name, Expected: at, Events: benchEvents(c.batch)})
-						if r.Err != nil {
-							done <- r.Err
-							return
-						}
-						at = int64(r.Version)
-					}
-					done <- nil
-				}()
-			}
-			for range c.callers {
-				require.NoError(b, <-done)
-			}
-			b.ReportMetric(float64(b.N*c.batch)/b.Elapsed().Seconds(), "events/s")
-		})
+		b.Run(fmt.Sprintf("c%d/b%d", c.callers, c.batch), func(b *testing.B) { benchAppend(b, c.callers, c.batch, false) })
+		b.Run(fmt.Sprintf("c%d/b%d/waiting", c.callers, c.batch), func(b *testing.B) { benchAppend(b, c.callers, c.batch, true) })
 	}
+}
+
+// benchAppend measures appends, with somebody who waits for events or without.
+func benchAppend(b *testing.B, callers, batch int, waiting bool) {
+	d := openDriver(b, serve(b, nil).URL(), nil)
+	if waiting {
+		watched(b, d)
+	}
+	var next atomic.Int64
+	done := make(chan error, callers)
+	b.ResetTimer()
+	for i := range callers {
+		go func() {
+			name, at := fmt.Sprintf("account-%d", i), driver.NoStream
+			for next.Add(1) <= int64(b.N) {
+				r := d.Append(b.Context(), driver.Append{Stream: name, Expected: at, Events: benchEvents(batch)})
+				if r.Err != nil {
+					done <- r.Err
+					return
+				}
+				at = int64(r.Version)
+			}
+			done <- nil
+		}()
+	}
+	for range callers {
+		require.NoError(b, <-done)
+	}
+	b.ReportMetric(float64(b.N*batch)/b.Elapsed().Seconds(), "events/s")
 }
 
 func benchLog(b *testing.B, streams, each int) *store {

@@ -21,7 +21,8 @@
 //
 // # Guarantees
 //
-// An append is one atomic write of the server, durable as its cluster makes it.
+// An append is one atomic write of the server, durable as its cluster makes it. It is three round trips, and two while
+// somebody waits for events.
 // Everything is asked of the leader, with the header that makes any other server
 // refuse, so that the version of a stream, and with it the reason of a refusal,
 // is not an old one. A leader that was cut off from the others and has not
@@ -50,10 +51,13 @@
 // leaves them out, but not those that only $maxCount or $maxAge remove. The bytes
 // are gone when the server has scavenged.
 //
-// Of an append that expects a version, or that the stream exists, and a Delete by
-// another process at the same moment, the append may come second and be taken,
-// and then the stream is back, beginning with it: the server compares the number of
-// the last event, which a soft delete does not change. Within a process the two take turns.
+// One thing is weaker than elsewhere. Where an append that expects a version, or that the stream exists, and a
+// Delete by another process are under way at the same moment, and the server makes the deletion first, it
+// takes the append as well: it compares the number of the last event, and a soft delete changes only the metadata, which no
+// append can expect. Both are answered as done, and the stream is back: it begins with the
+// events of that append, and StreamInfo.Origin is the version that the append expected. In the other order
+// nothing is wrong: the deletion finds another version, is refused if it expected one, and else deletes the new events, too.
+// Within a process the two take turns. A Purge has no such gap: the server refuses every append after it.
 //
 // # What it cannot do
 //

@@ -46,14 +46,14 @@ func (c *traffic) during(do func()) (calls, messages int64) {
 }
 
 // counted opens a driver whose traffic is counted.
-func counted(t testing.TB, url string) (*store, *traffic) {
+func counted(t testing.TB, url string, opts ...grpc.DialOption) (*store, *traffic) {
 	t.Helper()
 	conf, err := parse(url, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	g, err := newGuard(conf, defaultPatience, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	c := &traffic{}
-	g.dial = append(g.dial, grpc.WithStatsHandler(c))
+	g.dial = append(append(g.dial, grpc.WithStatsHandler(c)), opts...)
 	d := newStore(g, 0)
 	t.Cleanup(func() { d.Close() })
 	require.NoError(t, d.reach(t.Context()))

@@ -140,6 +140,88 @@ func TestADeletionWhoseAnswerIsLostIsMadeOnce(t *testing.T) {
 	}
 }
 
+// What doc.go says of an append and a deletion at once, by two processes.
+func TestAnAppendAndADeletionAtOnce(t *testing.T) {
+	t.Parallel()
+	const stood = 4
+	appending := func(expected int64) func(context.Context, *store) error {
+		return func(ctx context.Context, d *store) error {
+			return d.Append(ctx, driver.Append{Stream: "s", Expected: expected, Events: events(1)}).Err
+		}
+	}
+	deleting := func(expected int64) func(context.Context, *store) error {
+		return func(ctx context.Context, d *store) error { return d.Delete(ctx, "s", expected) }
+	}
+	purging := func(ctx context.Context, d *store) error { return d.Purge(ctx, "s") }
+	back := driver.StreamInfo{Name: "s", Version: stood + 1, First: stood + 1, Origin: stood}
+	for _, c := range []struct {
+		name   string
+		late   esdbdev.Method // what of the first is held up on its way, until the second has been answered
+		asked  int64          // calls that the first makes up to that one
+		first  func(context.Context, *store) error
+		second func(context.Context, *store) error
+		err    error // of the first
+		actual uint64
+		after  driver.StreamInfo
+		purged bool
+	}{
+		// The server compares the number of the last event, which the deletion leaves as it is.
+		{name: "the append at a version comes second and brings the stream back", late: esdbdev.MethodAppend, asked: 2,
+			first: appending(stood), second: deleting(stood), after: back},
+		{name: "so does one to a stream that exists", late: esdbdev.MethodAppend, asked: 2,
+			first: appending(driver.StreamExists), second: deleting(driver.Any), after: back},
+		{name: "an append at any version begins the stream anew, as it may", late: esdbdev.MethodAppend, asked: 2,
+			first: appending(driver.Any), second: deleting(stood), after: back},
+		{name: "a purge is for ever", late: esdbdev.MethodAppend, asked: 2,
+			first: appending(stood), second: purging, err: driver.ErrStreamDeleted, purged: true},
+		{name: "the deletion of a version comes second and is refused", late: esdbdev.MethodDelete, asked: 4,
+			first: deleting(stood), second: appending(stood), err: &driver.ConflictError{}, actual: stood + 1,
+			after: driver.StreamInfo{Name: "s", Version: stood + 1, First: 1}},
+		{name: "the deletion of whatever there is comes second and deletes more", late: esdbdev.MethodDelete, asked: 4,
+			first: deleting(driver.Any), second: appending(stood),
+			after: driver.StreamInfo{Name: "s", Version: stood + 1, First: stood + 2, Deleted: true, Origin: stood + 1}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			server := serve(t, nil)
+			a, traffic := counted(t, server.URL())
+			b := openDriver(t, server.URL(), nil)
+			ctx := t.Context()
+			require.NoError(t, a.Append(ctx, driver.Append{Stream: "s", Events: events(stood)}).Err)
+			release := make(chan struct{})
+			remove := server.Inject(esdbdev.Fault{Method: c.late, Stream: "s", Times: 1, When: esdbdev.BeforeCommit, Until: release})
+			defer remove()
+			before := traffic.calls.Load()
+			first := make(chan error, 1)
+			go func() { first <- c.first(ctx, a) }()
+			require.Eventually(t, func() bool { return traffic.calls.Load() == before+c.asked }, 20*time.Second, time.Millisecond)
+			require.NoError(t, c.second(ctx, b))
+			close(release)
+			err := <-first
+			var conflict *driver.ConflictError
+			switch {
+			case c.actual > 0:
+				require.ErrorAs(t, err, &conflict)
+				require.Equal(t, c.actual, conflict.Actual)
+			case c.err != nil:
+				require.ErrorIs(t, err, c.err)
+			default:
+				require.NoError(t, err)
+			}
+			info, err := b.Stream(ctx, "s")
+			if c.purged {
+				require.ErrorIs(t, err, driver.ErrStreamDeleted)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, c.after, info)
+			list, err := b.ReadStream(ctx, "s", 0, driver.Forward, 10)
+			require.NoError(t, err)
+			require.Len(t, list, int(info.Version-info.First)+1)
+		})
+	}
+}
+
 func TestADeletionThatForgetsMetadataIsMendedAfterwards(t *testing.T) {
 	t.Parallel()
 	server := serve(t, nil)

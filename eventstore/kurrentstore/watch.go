@@ -12,7 +12,8 @@ import (
 // to everything. It runs while somebody waits, and for a while after that. It is
 // a hint: while the subscription is broken nobody is told.
 //
-//	subscription ──┐
+//	subscription ──┬──► wanted: when an append under way was recorded
+//	               │
 //	own appends ───┼──► known ──► changed
 //	reads ─────────┘
 type watch struct {
@@ -23,17 +24,30 @@ type watch struct {
 	changed chan struct{} // closed when known rises
 	waiting int
 	running bool
+	live    bool        // it was confirmed
 	idle    *time.Timer // ends the subscription
 	made    int         // subscriptions, for tests
+
+	wanted map[spot]chan *recorded // by appends that are under way
+	slow   time.Time               // until then it is not expected to tell in time
+}
+
+// A spot is a place in a stream, named as on the server.
+type spot struct {
+	stream   string
+	revision uint64
 }
 
 const (
+	lateFor   = time.Second
 	watchIdle = 30 * time.Second
 	minDrop   = 20 * time.Millisecond // before a subscription is made again
 	maxDrop   = 5 * time.Second
 )
 
-func (w *watch) init(d *store) { w.d, w.changed = d, make(chan struct{}) }
+func (w *watch) init(d *store) {
+	w.d, w.changed, w.wanted = d, make(chan struct{}), map[spot]chan *recorded{}
+}
 
 // tell is told of an event that can be read.
 func (w *watch) tell(p uint64) {
@@ -43,6 +57,44 @@ func (w *watch) tell(p uint64) {
 		w.known = p
 		close(w.changed)
 		w.changed = make(chan struct{})
+	}
+}
+
+// expect has the subscription give the event at a revision of a stream, which is about to be appended,
+// to a channel. It is nil where there is no subscription, or it was late a moment ago. drop must be called in the end.
+func (w *watch) expect(stream string, revision uint64) (told <-chan *recorded, drop func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.live || time.Now().Before(w.slow) {
+		return nil, func() {}
+	}
+	at, c := spot{stream, revision}, make(chan *recorded, 1)
+	w.wanted[at] = c
+	return c, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.wanted, at)
+	}
+}
+
+// late notes that the subscription did not tell of an event soon.
+func (w *watch) late() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.slow = time.Now().Add(lateFor)
+}
+
+// give gives an event to who expects it.
+func (w *watch) give(e *recorded) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.wanted) == 0 {
+		return
+	}
+	at := spot{string(e.GetStreamIdentifier().GetStreamName()), e.GetStreamRevision()}
+	if c := w.wanted[at]; c != nil {
+		c <- e
+		delete(w.wanted, at)
 	}
 }
 
@@ -169,16 +221,26 @@ func (w *watch) follow(ctx context.Context, n *node, ok func()) error {
 		case <-sub.Done():
 		}
 	}()
+	defer w.confirm(false)
 	return w.d.g.subscribe(leaderOnly(sub), n, func() {
 		ok()
-		w.mu.Lock()
-		w.made++
-		w.mu.Unlock()
+		w.confirm(true)
 		// What was appended before it began.
 		w.d.findHead(sub)
 	}, func(e *recorded) {
 		if _, ok := visible(e); ok {
 			w.tell(e.GetCommitPosition())
 		}
+		w.give(e)
 	})
+}
+
+// confirm notes that there is a subscription, or that it has ended.
+func (w *watch) confirm(live bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.live = live
+	if live {
+		w.made++
+	}
 }
