@@ -401,15 +401,16 @@ func (s *Store) alone(ctx context.Context, commit func(context.Context) driver.R
 		s.direct.RUnlock()
 		return driver.Result{Err: err}
 	}
-	return await(ctx, func(ctx context.Context) driver.Result {
+	return s.await(ctx, func(ctx context.Context) driver.Result {
 		defer s.direct.RUnlock()
 		return commit(ctx)
 	})
 }
 
-// await runs fn, which must not be interrupted, so that a caller whose ctx ends
-// is told at once: on the caller's goroutine if ctx cannot end, else on another.
-func await(ctx context.Context, fn func(context.Context) driver.Result) driver.Result {
+// await runs fn, which must not be interrupted, so that a caller whose ctx ends, or whose store
+// is closed without waiting for it, is told at once: on the caller's goroutine if ctx cannot
+// end, else on another.
+func (s *Store) await(ctx context.Context, fn func(context.Context) driver.Result) driver.Result {
 	if ctx.Done() == nil {
 		return fn(ctx)
 	}
@@ -421,8 +422,14 @@ func await(ctx context.Context, fn func(context.Context) driver.Result) driver.R
 		return res
 	case <-ctx.Done():
 		return driver.Result{Err: unknown(ctx)}
+	case <-s.gone:
+		return driver.Result{Err: errGone}
 	}
 }
+
+// errGone is the error of a caller whose append was in the driver when the store was closed
+// without waiting for it.
+var errGone = fmt.Errorf("%w: %w", ErrOutcomeUnknown, ErrClosed)
 
 // unknown is the error of a caller that left while its append was in the driver.
 func unknown(ctx context.Context) error {

@@ -316,6 +316,30 @@ func TestAnAppendByItselfGoesOnWhenItsContextEnds(t *testing.T) {
 	}
 }
 
+func TestAnAppendByItselfIsUnknownWhenShutdownGivesUp(t *testing.T) {
+	t.Parallel()
+	for name, do := range alone {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newStopped()
+			s := open(t, d, nil)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := make(chan error, 1)
+			go func() { done <- do(ctx, t, s) }()
+			<-d.entered
+			over, give := context.WithCancel(t.Context())
+			give()
+			require.ErrorIs(t, s.Shutdown(over), context.Canceled)
+			err := <-done
+			require.ErrorIs(t, err, eventstore.ErrOutcomeUnknown)
+			require.ErrorIs(t, err, eventstore.ErrClosed)
+			d.release <- struct{}{}
+			require.NoError(t, s.Close(), "it goes on, and the driver is closed after it")
+		})
+	}
+}
+
 func TestNewsOfAnAppendToSeveralStreamsIsSpread(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

@@ -37,7 +37,8 @@ type Store struct {
 	}
 
 	closing atomic.Bool
-	direct  sync.RWMutex // read-locked by appends in a driver that commits each by itself
+	direct  sync.RWMutex  // read-locked by appends in a driver that commits each by itself
+	gone    chan struct{} // closed when nobody waits for appends any longer
 	closed  chan struct{}
 	close   sync.Once
 	err     error // of closing the driver
@@ -70,7 +71,7 @@ const (
 // New returns a Store on top of a driver. It is for drivers and for tests;
 // applications call a driver's Open.
 func New(d driver.Store, opt *Options) *Store {
-	s := &Store{d: d, closed: make(chan struct{})}
+	s := &Store{d: d, gone: make(chan struct{}), closed: make(chan struct{})}
 	if opt != nil {
 		s.opt = *opt
 	}
@@ -184,9 +185,7 @@ func (s *Store) Shutdown(ctx context.Context) error {
 		case <-idle:
 			end()
 		case <-ctx.Done():
-			if s.writer != nil {
-				s.writer.abandon()
-			}
+			close(s.gone)
 			s.tail.close()
 			go func() {
 				<-idle

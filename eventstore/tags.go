@@ -110,9 +110,13 @@ func conditionalInfo(events []To) AppendInfo {
 func (t *TagStore) decide(ctx context.Context, unless Query, after Position, events []To) (Position, error) {
 	pos, err := t.append(ctx, unless, after, events)
 	if _, ok := errors.AsType[*driver.ConflictError](err); ok {
-		if first, rerr := t.repeated(ctx, after, events); rerr != nil {
+		first, rerr := t.repeated(ctx, after, events)
+		switch {
+		case errors.Is(rerr, ErrDuplicate):
 			err = rerr
-		} else if first > 0 {
+		case rerr != nil: // they may be stored
+			err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, rerr)
+		case first > 0:
 			return first, nil
 		}
 	}

@@ -1,11 +1,13 @@
 package eventstore_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/eventstore/eventstoretest"
 	"github.com/levada-go/levada/eventstore/memstore"
 )
 
@@ -54,4 +56,25 @@ func TestARepeatedConditionalAppendReturnsTheOriginalPosition(t *testing.T) {
 	info, err = s.Stream(t.Context(), "a-1")
 	require.NoError(t, err)
 	require.EqualValues(t, 4, info.Version)
+}
+
+func TestAConditionalAppendThatCannotBeLookedIntoIsUnknown(t *testing.T) {
+	t.Parallel()
+	d, faults := eventstoretest.Faulty(t, memstore.NewDriver())
+	s := open(t, d, nil)
+	tags, err := s.Tags()
+	require.NoError(t, err)
+	e := eventstore.To{Stream: "a-1", Event: eventstore.Event{ID: eventstore.NewID(), Data: deposits(1)[0].Data, Tags: []string{"x"}}}
+	mine := eventstore.Query{{Tags: []string{"x"}}}
+	at, err := tags.Append(t.Context(), mine, 0, e)
+	require.NoError(t, err)
+	cut := errors.New("the line is cut")
+	faults.Before(eventstoretest.OpReadStream, 1, cut)
+	_, err = tags.Append(t.Context(), mine, 0, e)
+	require.ErrorIs(t, err, eventstore.ErrOutcomeUnknown)
+	require.ErrorIs(t, err, cut)
+	require.NotErrorIs(t, err, eventstore.ErrConflict)
+	again, err := tags.Append(t.Context(), mine, 0, e)
+	require.NoError(t, err)
+	require.Equal(t, at, again)
 }

@@ -2,7 +2,6 @@ package eventstore
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -29,7 +28,6 @@ type writer struct {
 	streams map[string]bool // streams in a batch under way, where several may be
 	refused bool            // no more appends
 	idle    chan struct{}   // closed when refused and nothing is left
-	gone    chan struct{}   // closed when nobody waits any longer
 }
 
 // queueLength is how many appends may wait; more block their callers.
@@ -62,7 +60,7 @@ const (
 )
 
 func newWriter(s *Store, d driver.Batcher) *writer {
-	w := &writer{s: s, d: d, space: make(chan struct{}, queueLength), streams: map[string]bool{}, idle: make(chan struct{}), gone: make(chan struct{})}
+	w := &writer{s: s, d: d, space: make(chan struct{}, queueLength), streams: map[string]bool{}, idle: make(chan struct{})}
 	w.requests.New = func() any { return &request{signal: make(chan struct{}, 2)} }
 	w.groups.New = func() any { return &group{} }
 	return w
@@ -119,8 +117,8 @@ func (w *writer) wait(r *request) driver.Result {
 			}
 		case <-r.ctx.Done():
 			return w.leave(r, r.ctx.Err(), unknown(r.ctx))
-		case <-w.gone:
-			return w.leave(r, ErrClosed, fmt.Errorf("%w: %w", ErrOutcomeUnknown, ErrClosed))
+		case <-w.s.gone:
+			return w.leave(r, ErrClosed, errGone)
 		}
 	}
 }
@@ -324,10 +322,4 @@ func (w *writer) drain() {
 	w.rest()
 	w.mu.Unlock()
 	<-w.idle
-}
-
-// abandon gives ErrClosed to appends that are queued and ErrOutcomeUnknown to
-// those in a batch under way, which goes on.
-func (w *writer) abandon() {
-	close(w.gone)
 }

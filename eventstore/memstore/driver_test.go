@@ -516,3 +516,55 @@ func TestOneWhoWaitsCostsAppendsNothingOnceWoken(t *testing.T) {
 	require.NoError(t, d.Wait(context.Background(), 0))
 	require.Nil(t, d.grown, "nobody had to wait")
 }
+
+// recorded is a list of events as "stream@version:position".
+func recorded(list []driver.Recorded) (names []string) {
+	for _, r := range list {
+		names = append(names, fmt.Sprintf("%s@%d:%d", r.Stream, r.Version, r.Position))
+	}
+	return names
+}
+
+func TestWhatTakesPartSeesEventsBeforeTheyCanBeSeen(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	for name, do := range map[string]func(d *store, fn func(any, []driver.Recorded) error) error{
+		"atomic": func(d *store, fn func(any, []driver.Recorded) error) error {
+			_, err := d.AppendAtomic(ctx, []driver.Append{{Stream: "a-1", Expected: 1, Events: events("x", 1)}, {Stream: "b-1", Events: events("x", 1)}, {Stream: "c-1", Events: events("x", 1)}}, fn)
+			return err
+		},
+		"conditional": func(d *store, fn func(any, []driver.Recorded) error) error {
+			e := events("x", 1)[0]
+			return d.AppendIf(ctx, nil, 0, []driver.StreamEvent{{Stream: "a-1", Event: e}, {Stream: "b-1", Event: e}, {Stream: "a-1", Event: e}}, fn).Err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := open()
+			put(t, d, "a-1", events("x", 1)...)
+			want := []string{"a-1@2:2", "b-1@1:3", map[string]string{"atomic": "c-1@1:4", "conditional": "a-1@3:4"}[name]}
+			refused := errors.New("refused")
+			fn := func(tx any, list []driver.Recorded) error {
+				require.Nil(t, tx)
+				require.Equal(t, want, recorded(list))
+				head, err := d.Head(ctx)
+				require.NoError(t, err)
+				require.EqualValues(t, 1, head)
+				page, err := d.ReadStream(ctx, "a-1", 0, driver.Forward, 10)
+				require.NoError(t, err)
+				require.Len(t, page, 1)
+				list[0].Data[0] = '?' // it has a copy
+				return refused
+			}
+			require.ErrorIs(t, do(d, fn), refused)
+			require.Panics(t, func() { do(d, func(any, []driver.Recorded) error { panic("no") }) })
+			require.EqualValues(t, 1, d.log.last, "nothing of it is left")
+			refused = nil
+			require.NoError(t, do(d, fn))
+			page, _, err := d.ReadAll(ctx, driver.Filter{}, 1, driver.Forward, 10)
+			require.NoError(t, err)
+			require.Equal(t, want, recorded(page))
+			require.Equal(t, []byte("0"), page[0].Data)
+		})
+	}
+}
