@@ -37,6 +37,18 @@ const (
 	Fail
 )
 
+func (o OnLag) String() string {
+	switch o {
+	case CatchUp:
+		return "CatchUp"
+	case Latest:
+		return "Latest"
+	case Fail:
+		return "Fail"
+	}
+	return fmt.Sprintf("OnLag(%d)", uint8(o))
+}
+
 // A Subscription delivers what a Transient describes. Values are batched: all
 // that arrived since the last receive come together.
 type Subscription[T any] struct {
@@ -82,7 +94,7 @@ func Subscribe[T any](ctx context.Context, s *Store, t Transient[T]) (*Subscript
 		return nil, fmt.Errorf("eventstore: subscribe: %w: no Map", ErrInvalid)
 	}
 	if t.Buffer < 0 || t.OnLag > Fail {
-		return nil, fmt.Errorf("eventstore: subscribe: %w: Buffer %d, OnLag %d", ErrInvalid, t.Buffer, t.OnLag)
+		return nil, fmt.Errorf("eventstore: subscribe: %w: Buffer %d, OnLag %v", ErrInvalid, t.Buffer, t.OnLag)
 	}
 	if t.Buffer == 0 {
 		t.Buffer = 1024

@@ -817,3 +817,8 @@ func TestSubscriptionsStateMachine(t *testing.T) {
 		}
 	})
 }
+
+func TestOnLagHasAName(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "CatchUp Latest Fail OnLag(9)", fmt.Sprint(eventstore.CatchUp, eventstore.Latest, eventstore.Fail, eventstore.OnLag(9)))
+}

@@ -60,6 +60,16 @@ const (
 	Normal
 )
 
+func (s Synchronous) String() string {
+	switch s {
+	case Full:
+		return "Full"
+	case Normal:
+		return "Normal"
+	}
+	return fmt.Sprintf("Synchronous(%d)", int(s))
+}
+
 // Errors of Open, found with errors.Is.
 var (
 	// ErrLocked reports a store that another process, or another Open of this

@@ -489,3 +489,8 @@ func TestTimesNeverDecreaseThoughTheClockDoes(t *testing.T) {
 	now = first.Add(time.Minute)
 	require.Equal(t, now, add())
 }
+
+func TestSynchronousHasAName(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "Full Normal Synchronous(9)", fmt.Sprint(Full, Normal, Synchronous(9)))
+}
