@@ -147,6 +147,24 @@ func TestASnapshotOfSomebodyErasedIsNotRead(t *testing.T) {
 	require.Equal(t, []string{"ann: ", "bob: hi", "bob: again", "bob: again"}, entries(t, opened(t, s, typ)))
 }
 
+func TestWhereTheEventsAreGoneAnErasedSnapshotLeavesNothingToReadFrom(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	sealer := shred.New(&shred.Memory{}, nil)
+	s := memstore.Open(&memstore.Options{Store: eventstore.Options{Seal: sealer}})
+	t.Cleanup(func() { _ = s.Close() })
+	typ := guestbooks()
+	for _, guest := range []string{"ann", "bob"} {
+		_, err := opened(t, s, typ).Execute(ctx, enter{"1", guest, "hi"})
+		require.NoError(t, err)
+	}
+	awaitSnapshot(t, s, "book-1", 2)
+	require.NoError(t, s.Truncate(ctx, "book-1", 2))
+	require.NoError(t, sealer.Shred(ctx, "ann"))
+	err := opened(t, s, typ).View(ctx, "1", func(*guestbook, eventstore.Version) {})
+	require.ErrorIs(t, err, aggregate.ErrTruncated, "never a partial fold")
+}
+
 // A badge knows by its tags what of it is whose.
 type badge struct {
 	User   string

@@ -560,3 +560,28 @@ func TestWaitPassesOverTheProcessWhoseCommandWaits(t *testing.T) {
 		require.NoError(t, waited)
 	})
 }
+
+func TestAProcessThatIsRemovedLeavesItsRecords(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{}
+		l := job(t, jobs(), w)
+		l.happen(Began{"1", []string{"a"}})
+		require.ErrorIs(t, l.group.Remove(t.Context(), "timers"), errors.ErrUnsupported)
+		require.NoError(t, l.group.Remove(t.Context(), "job"))
+		l.happen(Began{"2", []string{"b"}})
+		require.Equal(t, []string{"a"}, w.did())
+		require.Equal(t, []string{"handled"}, l.history("1"), "which tells what was")
+		list, err := l.store.Consumers(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, list, "but nothing waits for it")
+		require.NoError(t, l.stop())
+
+		// One that begins under its name begins where it is told, and does nothing again.
+		require.NoError(t, l.group.Add(jobs().Open(w)))
+		l.run()
+		synctest.Wait()
+		require.Equal(t, []string{"a", "b"}, w.did())
+		require.Equal(t, []string{"handled"}, l.history("1"))
+	})
+}

@@ -54,6 +54,7 @@ func (rn *runner[S]) Task(g *projection.Group) (projection.Task, error) {
 		Run:      func(ctx context.Context) error { return newWorker(d, rn.h, g, types).run(ctx) },
 		Load:     func(ctx context.Context) (eventstore.Position, error) { return position(ctx, g.Store, d.Name) },
 		Reset:    func(ctx context.Context) error { return reset(ctx, g.Store, d.Name, *d.From) },
+		Remove:   func(ctx context.Context) error { return remove(ctx, g.Store, d.Name) },
 	}, nil
 }
 
@@ -77,6 +78,18 @@ func reset(ctx context.Context, s *eventstore.Store, name string, from eventstor
 		return nil
 	}
 	return err
+}
+
+// remove forgets up to where everything was handled, and how far the sweeper is.
+func remove(ctx context.Context, s *eventstore.Store, name string) error {
+	if err := s.DeleteConsumer(ctx, consumer(name)); err != nil {
+		return err
+	}
+	points, err := s.Checkpoints()
+	if err != nil {
+		return err
+	}
+	return points.DeleteCheckpoint(ctx, string(inbox(name)))
 }
 
 // A worker is one run of a process on one node.

@@ -152,6 +152,10 @@ func ExampleLive() {
 		log.Fatal(err)
 	}
 	model.View(func(s *Sales, _ eventstore.Position) { fmt.Println(s.Earned) })
+	// The first version is not needed any more.
+	if err := group.Remove(ctx, "sales"); err != nil {
+		log.Fatal(err)
+	}
 	stop()
 	if err := <-ended; err != nil {
 		log.Fatal(err)

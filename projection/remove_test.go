@@ -323,6 +323,12 @@ func TestAnInlineModelIsReplacedSideBySide(t *testing.T) {
 			require.ErrorIs(t, g.Remove(t.Context(), "rows2"), eventstore.ErrInvalid, "nobody would be there")
 			require.NoError(t, g.Remove(t.Context(), "rows"))
 			require.Equal(t, []string{"rows2"}, tables(t, s, "rows"))
+			live := projection.Live[*rows]{Group: g, Models: map[string]*rows{"rows": first, "rows2": second}}
+			for range 10 { // in whatever order it looks
+				model, err := live.Model(t.Context())
+				require.NoError(t, err)
+				require.Same(t, second, model)
+			}
 			put(t, s, "a", 303)
 			name, err = g.Current(t.Context(), "rows2")
 			require.NoError(t, err)

@@ -93,7 +93,7 @@ func (g *Group) succeeded(ctx context.Context, m *member) (bool, error) {
 type Live[V any] struct {
 	Group *Group
 	// Models are what to read from, by the names of the projections that fill them. They
-	// are all versions of one.
+	// are all versions of one. Those that the Group does not have, because they were removed, are passed over.
 	Models map[string]V
 }
 
@@ -101,8 +101,13 @@ type Live[V any] struct {
 // the predecessor stays as it was when it was replaced, until it is reset.
 func (l *Live[V]) Model(ctx context.Context) (V, error) {
 	var none V
+	var gone error
 	for name := range l.Models {
 		name, err := l.Group.Current(ctx, name)
+		if _, ok := errors.AsType[*StoppedError](err); ok { // it was removed; another one tells
+			gone = err
+			continue
+		}
 		if err != nil {
 			return none, err
 		}
@@ -111,6 +116,9 @@ func (l *Live[V]) Model(ctx context.Context) (V, error) {
 			return none, fmt.Errorf("projection: no model of %s", name)
 		}
 		return v, nil
+	}
+	if gone != nil {
+		return none, gone
 	}
 	return none, errors.New("projection: a Live without Models")
 }
