@@ -71,6 +71,13 @@ func TestMessagesAreWrittenAndSeenInABrowser(t *testing.T) {
 	bob.WaitText("#people", "Ann")
 	ann.Wait(`!document.getElementById("me").open`)
 
+	// The menu of a message closes with a choice, and gives the focus back.
+	ann.Click("#log .mine details.more summary")
+	ann.Click("#log .mine .menu button")
+	bob.WaitFor("#log .chip")
+	ann.WaitFor("#log .chip")
+	ann.Wait(`!document.querySelector("#log .more[open], .live-loading") && document.activeElement.localName == "summary"`)
+
 	// What is deleted is asked for twice.
 	ann.Run(`document.querySelector("#log .mine details.more").open = true`)
 	ann.Click(`#log button[value=delete]`)

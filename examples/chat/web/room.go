@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/examples/chat/markup"
 	"github.com/levada-go/levada/examples/chat/person"
 	"github.com/levada-go/levada/examples/chat/room"
 	"github.com/levada-go/levada/live"
@@ -374,7 +375,7 @@ func (p *RoomPage) find(t *talk) {
 	}
 	for _, i := range t.search(p.Query, maxHits) {
 		m := &t.messages[i]
-		h := Hit{ID: "hit-" + m.id, Name: m.name, Text: snippet(m.text, 160), At: Moment{m.at}, Path: p.Path + "#" + Line{ID: m.id}.Key()}
+		h := Hit{ID: "hit-" + m.id, Name: m.name, Text: snippet(markup.Plain(m.text), 160), At: Moment{m.at}, Path: p.Path + "#" + Line{ID: m.id}.Key()}
 		if n := uint64(i + 1); n+pageSize/2 <= t.last() {
 			h.Path = fmt.Sprintf("%s?before=%d#%s", p.Path, n+pageSize/2, Line{ID: m.id}.Key())
 		}

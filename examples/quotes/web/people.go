@@ -1,6 +1,7 @@
 package web
 
 import (
+	"hash/fnv"
 	"strings"
 
 	"github.com/levada-go/levada/live"
@@ -68,7 +69,7 @@ func (p *people) look() {
 	p.All, p.Here = nil, 0
 	for _, who := range p.of.List(room) {
 		me := who.Key == p.Me
-		p.All = append(p.All, person{strings.ReplaceAll(who.Key, " ", "-"), who.Key, strings.ToUpper(who.Key[:1]), len(who.Key) * 5 % 8, len(who.Metas), me})
+		p.All = append(p.All, person{strings.ReplaceAll(who.Key, " ", "-"), who.Key, strings.ToUpper(who.Key[:1]), hueOf(who.Key), len(who.Metas), me})
 		for _, m := range who.Metas {
 			var at string
 			if m.Decode(&at) == nil && at == p.at && !me {
@@ -77,6 +78,13 @@ func (p *people) look() {
 			}
 		}
 	}
+}
+
+// hueOf is one of the 8 colours, which follows from a name.
+func hueOf(name string) int {
+	h := fnv.New32a()
+	h.Write([]byte(name))
+	return int(h.Sum32() % 8)
 }
 
 func (p *people) leave() {

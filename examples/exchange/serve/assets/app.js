@@ -177,7 +177,7 @@ let moved = Date.now(); // when the page last changed
 new MutationObserver((records) => {
   if (records.some((r) => r.target.nodeType !== 1 || !r.target.closest("#tools"))) moved = Date.now();
   localise();
-}).observe($("live"), { subtree: true, childList: true, characterData: true });
+}).observe($("live") ?? document.body, { subtree: true, childList: true, characterData: true });
 localise();
 
 // The connection
