@@ -32,6 +32,12 @@ func hold(t require.TestingT, s *store, as ...driver.Append) *held {
 	if c, ok := t.(interface{ Cleanup(func()) }); ok {
 		c.Cleanup(func() { _ = tx.Rollback(ctx) })
 	}
+	return holdIn(t, s, tx, as...)
+}
+
+// holdIn is hold in a transaction that was begun.
+func holdIn(t require.TestingT, s *store, tx pgx.Tx, as ...driver.Append) *held {
+	ctx := context.Background()
 	b := newBatch(len(as))
 	for i := range as {
 		b.add(i, &as[i])

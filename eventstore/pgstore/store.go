@@ -190,7 +190,6 @@ func pipeline(ctx context.Context, c *pgconn.PgConn, sts []*statement, row func(
 // SQLSTATEs that mean something here. Those that begin with LV are the schema's own.
 const (
 	statePurged   = "LV001"
-	stateStandby  = "LV002"
 	stateReadOnly = "25006" // read_only_sql_transaction
 )
 
@@ -204,8 +203,6 @@ func (s *store) fault(err error) error {
 		s.watch.forget()
 	case statePurged:
 		return driver.ErrStreamDeleted
-	case stateStandby:
-		return fmt.Errorf("%w: %w", ErrUnsuitable, err)
 	case stateReadOnly:
 		return fmt.Errorf("%w: %w", driver.ErrReadOnly, err)
 	}

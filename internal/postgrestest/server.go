@@ -58,6 +58,48 @@ func Start(t testing.TB, config ...string) *Server {
 	return s
 }
 
+// Standby starts a hot standby of s for the test, which follows it by streaming what it writes. Before, s is
+// stopped and started again: it must have no clients.
+func (s *Server) Standby(t testing.TB, config ...string) *Server {
+	t.Helper()
+	s.Stop()
+	standby, err := copyServer(s.home, filepath.Dir(s.home.dir), append(config, "primary_conninfo="+s.base.String()), s.tcp)
+	if err == nil && s.tcp {
+		standby.base.User = s.base.User
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(standby.Dir(), "standby.signal"), nil, 0o600)
+	}
+	if err == nil {
+		err = own(filepath.Join(standby.Dir(), "standby.signal"))
+	}
+	s.Restart(t)
+	if err == nil {
+		err = standby.start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := standby.discard(); err != nil {
+			t.Error(err)
+		}
+	})
+	standby.showLog(t)
+	return standby
+}
+
+// Twin returns the URL on a standby of what address, one of its primary's, leads to there.
+func (s *Server) Twin(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		panic(err) // it is ours
+	}
+	twin := *s.base
+	twin.Path = u.Path
+	return twin.String()
+}
+
 // URL returns the URL of a fresh, empty database. It is the same after a restart.
 func (s *Server) URL(t testing.TB) string {
 	t.Helper()
@@ -226,7 +268,19 @@ func environment() []string {
 }
 
 // newServer starts a server on a copy of the data directory in template, in a directory in in.
-func newServer(template *home, in string, config []string, tcp bool) (_ *Server, err error) {
+func newServer(template *home, in string, config []string, tcp bool) (*Server, error) {
+	s, err := copyServer(template, in, config, tcp)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.start(); err != nil {
+		return nil, errors.Join(err, s.discard())
+	}
+	return s, nil
+}
+
+// copyServer is newServer without starting it.
+func copyServer(template *home, in string, config []string, tcp bool) (_ *Server, err error) {
 	h, err := newHome(in)
 	if err != nil {
 		return nil, err
@@ -249,7 +303,7 @@ func newServer(template *home, in string, config []string, tcp bool) (_ *Server,
 		}
 		s.base.User, s.base.RawQuery = url.UserPassword(role, string(secret)), url.Values{"sslmode": {"disable"}}.Encode()
 	}
-	return s, s.start()
+	return s, nil
 }
 
 // arguments are those of the server, with settings that fit tests. The last of equal ones counts.
