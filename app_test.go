@@ -420,6 +420,38 @@ func TestTheBoundOnLagIsAMinuteUnlessSaidOtherwise(t *testing.T) {
 	}
 }
 
+func TestWhatIsParkedIsUnhealthyUnlessAllowed(t *testing.T) {
+	t.Parallel()
+	for bound, healthy := range map[int]bool{0: false, 1: true, -1: true} {
+		synctest.Test(t, func(t *testing.T) {
+			var fixed atomic.Bool
+			p := totals(new(projection.Memory[Totals]))
+			p.OnError = projection.ParkAfter(1)
+			p.Handlers = []projection.Handler[*Totals]{projection.On(func(context.Context, *Totals, Counted, *eventstore.Recorded) error {
+				if fixed.Load() {
+					return nil
+				}
+				return errors.New("boom")
+			})}
+			app := newApp(t, newStore(t), levada.Config{Projections: []projection.Runner{p}, MaxParked: bound})
+			run(t, app)
+			require.NoError(t, app.Healthy(t.Context()))
+			_, err := app.Dispatch(t.Context(), Count{"a"}, command.Wait("totals"))
+			require.NoError(t, err)
+			if err := app.Healthy(t.Context()); healthy {
+				require.NoError(t, err, bound)
+			} else {
+				require.ErrorContains(t, err, "totals has 1 parked keys")
+			}
+			fixed.Store(true)
+			parked, err := app.Group.Parked(t.Context(), "totals")
+			require.NoError(t, err)
+			require.NoError(t, app.Group.Retry(t.Context(), "totals", parked[0].Key))
+			require.NoError(t, app.Healthy(t.Context()))
+		})
+	}
+}
+
 func TestRunFinishesTheBatchAndReportsAClosedStore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -40,6 +40,9 @@ type Config struct {
 	// MaxStuck is how many instances of a process may be stuck, and wait for a decision, in a healthy App. Default
 	// none; negative for no bound.
 	MaxStuck int
+	// MaxParked is how many keys of a projection may have events that are parked, and wait for a decision, in a
+	// healthy App. Default none; negative for no bound.
+	MaxParked int
 
 	Trace  *projection.Trace
 	Logger *slog.Logger // default slog.Default()
@@ -52,8 +55,8 @@ type App struct {
 	Commands command.Handler // the middleware, and behind it the router
 	Group    *projection.Group
 
-	maxLag   time.Duration
-	maxStuck int
+	maxLag              time.Duration
+	maxStuck, maxParked int
 }
 
 // defaultMaxLag is how far behind a projection may be in a healthy App.
@@ -111,7 +114,7 @@ func New(s *eventstore.Store, c Config) (*App, error) {
 		}
 	}
 	runners := c.Projections[:len(c.Projections):len(c.Projections)]
-	a := &App{Store: s, Group: g, maxLag: c.MaxLag, maxStuck: c.MaxStuck}
+	a := &App{Store: s, Group: g, maxLag: c.MaxLag, maxStuck: c.MaxStuck, maxParked: c.MaxParked}
 	for i, o := range c.Processes {
 		if o == nil {
 			faults = append(faults, fmt.Errorf("levada: Processes[%d] is nil", i))
@@ -170,8 +173,9 @@ func (a *App) Run(ctx context.Context) error { return a.Group.Run(ctx) }
 func (a *App) Status(ctx context.Context) ([]projection.Status, error) { return a.Group.Status(ctx) }
 
 // Healthy returns nil if the store answers, no projection or process is stopped, none is
-// further behind than Config.MaxLag, and no process has more instances that are stuck than
-// Config.MaxStuck; otherwise an error that says everything that is wrong.
+// further behind than Config.MaxLag, no process has more instances that are stuck than
+// Config.MaxStuck, and no projection more keys that are parked than Config.MaxParked; otherwise
+// an error that says everything that is wrong. Some of that no restart will cure.
 func (a *App) Healthy(ctx context.Context) error {
 	list, err := a.Group.Status(ctx)
 	if err == nil && len(list) == 0 {
@@ -193,6 +197,9 @@ func (a *App) Healthy(ctx context.Context) error {
 		}
 		if a.maxStuck >= 0 && s.Stuck > a.maxStuck {
 			faults = append(faults, fmt.Errorf("levada: unhealthy: process %s has %d stuck instances, see process.Instances", s.Name, s.Stuck))
+		}
+		if a.maxParked >= 0 && s.Parked > a.maxParked {
+			faults = append(faults, fmt.Errorf("levada: unhealthy: projection %s has %d parked keys, see projection.Group.Parked", s.Name, s.Parked))
 		}
 	}
 	return errors.Join(faults...)
