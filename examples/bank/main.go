@@ -11,10 +11,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log"
 	"os"
 	"os/signal"
 	"strconv"
+	"syscall"
 	"text/tabwriter"
 
 	"github.com/levada-go/levada"
@@ -27,22 +27,47 @@ import (
 )
 
 func main() {
-	log.SetFlags(0)
-	db := flag.String("db", "", "the file that keeps the events; none keeps them in memory")
-	store := flag.String("store", "", program.StoreHelp())
-	flag.Parse()
-	if *db == "" && *store == "" {
-		*store = "memory:"
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // the second signal ends the process at once
+	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// execute runs the bank with the arguments of a command line and returns the status of the process: 2 for arguments that are
+// wrong, 1 for what failed.
+func execute(ctx context.Context, args []string, out, errs io.Writer) int {
+	flags := flag.NewFlagSet("bank", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	db := flags.String("db", "", "the `FILE` that keeps the events; without it they are in memory, and forgotten at the end")
+	store := flags.String("store", "", program.StoreHelp())
+	err := flags.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(out, "Bank sends money from account to account, and shows what becomes of it.\n\n\tbank [-db FILE | -store STORE]\n\n")
+		flags.SetOutput(out)
+		flags.PrintDefaults()
+		return 0
 	}
-	place, err := program.ParsePlace(*db, *store, nil)
+	if err == nil && flags.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	var place *program.Place
+	if err == nil {
+		if *db == "" && *store == "" {
+			*store = "memory:"
+		}
+		place, err = program.ParsePlace(*db, *store, nil)
+	}
 	if err != nil {
-		log.Fatal(err)
+		fmt.Fprintf(errs, "bank: %v\nRun bank -h for help.\n", err)
+		return 2
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx, os.Stdout, place); err != nil {
-		log.Fatal(err)
+	if err := run(ctx, out, place); err != nil {
+		if ctx.Err() != nil {
+			err = errors.New("it was told to end; run it again with the same store, and it goes on")
+		}
+		fmt.Fprintf(errs, "bank: %v\n", err)
+		return 1
 	}
+	return 0
 }
 
 func run(ctx context.Context, out io.Writer, place *program.Place) (err error) {

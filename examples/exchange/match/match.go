@@ -29,8 +29,8 @@ const (
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	var c config
 	fs := flag.NewFlagSet("exchange match", flag.ContinueOnError)
-	fs.SetOutput(stderr)
-	fs.Usage = func() { usage(fs) }
+	fs.SetOutput(io.Discard) // errors are told below
+	fs.Usage = func() {}
 	stp := fs.String("stp", "none", "`mode` of self-trade prevention: none, cancel_newest, cancel_oldest, cancel_both or decrement")
 	fs.StringVar(&c.store, "store", "none", "none, or "+program.StoreHelp())
 	fs.IntVar(&c.inflight, "inflight", 1024, "`commands` under way at a time with a store")
@@ -38,8 +38,11 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	fs.BoolVar(&c.summary, "summary", false, "print one object with totals instead of the lines")
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
+			fs.SetOutput(stdout)
+			usage(fs)
 			return exitOK
 		}
+		fmt.Fprintf(stderr, "match: %v\nRun exchange match -h for help.\n", err)
 		return exitFailed
 	}
 	fail := func(err error) int {

@@ -321,9 +321,9 @@ func TestUnusableFlagsAndFilesAreRefused(t *testing.T) {
 	}
 	got := match(t, "", "-h")
 	require.Equal(t, exitOK, got.status)
-	require.Contains(t, got.errors, "Usage: exchange match [flags] [FILE]")
+	require.Contains(t, got.out, "Usage: exchange match [flags] [FILE]")
 	for _, flag := range []string{"-stp", "-store", "-inflight", "-resume", "-summary"} {
-		require.Contains(t, got.errors, flag)
+		require.Contains(t, got.out, flag)
 	}
 }
 

@@ -39,7 +39,7 @@ const maxConnections = 2000
 // Main runs "exchange serve" with the arguments behind its name until ctx ends,
 // and returns its exit status.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	c, err := parse(args, stderr)
+	c, err := parse(args, stdout, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return exitOK
@@ -61,27 +61,31 @@ type config struct {
 	seed  uint64
 }
 
-// parse reads the flags. What is wrong with them has been printed when it returns.
-func parse(args []string, stderr io.Writer) (config, error) {
+// parse reads the flags. What is wrong with them, or the help that was asked for, has been printed when it returns.
+func parse(args []string, stdout, stderr io.Writer) (config, error) {
 	c := config{}
 	fs := flag.NewFlagSet("exchange", flag.ContinueOnError)
-	fs.SetOutput(stderr)
-	fs.Usage = func() { usage(fs) }
+	fs.SetOutput(io.Discard) // errors are told below
+	fs.Usage = func() {}
 	fs.StringVar(&c.addr, "addr", "localhost:8080", "`host:port` to listen on; port 0 picks a free one")
 	file := fs.String("db", "", "`file` that keeps the events; it is made, with its folder, if it is not there\n(default "+shown(defaultFile())+")")
 	store := fs.String("store", "", program.StoreHelp()+".\nsqlite:FILE is the same as -db FILE, memory: forgets them at the end")
 	hosts := fs.String("host", "", "`names`, separated by commas, that browsers may call this server by, beside that of -addr;\nneeded behind a proxy. On an address that is not of this machine alone any name is served\nunless some are given")
 	fs.BoolVar(&c.demo, "demo", true, "let bots trade; -demo=0 leaves the market to people")
 	fs.Uint64Var(&c.seed, "seed", 0, "`number` that the bots' dice start from; 0 is another one each time")
-	if err := fs.Parse(args); err != nil {
-		return c, err
-	}
 	wrong := func(format string, a ...any) (config, error) {
 		err := fmt.Errorf(format, a...)
 		fmt.Fprintf(stderr, "exchange: %v\nRun exchange -h for help.\n", err)
 		return c, err
 	}
-	if fs.NArg() > 0 {
+	switch err := fs.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		fs.SetOutput(stdout)
+		usage(fs)
+		return c, err
+	case err != nil:
+		return wrong("%w", err)
+	case fs.NArg() > 0:
 		return wrong("unexpected argument %q", fs.Arg(0))
 	}
 	host, port, err := net.SplitHostPort(c.addr)
@@ -176,6 +180,9 @@ func (c *config) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	}
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	store, err := c.place.Open(ctx, "exchange", &storeOptions)
+	if err != nil && ctx.Err() != nil {
+		return nil // it was told to end before there was anything to lose
+	}
 	if err != nil {
 		return err
 	}

@@ -27,11 +27,12 @@ func runMain(ctx context.Context, args ...string) (status int, stdout, stderr st
 
 func TestHelpExplainsEveryFlag(t *testing.T) {
 	t.Parallel()
-	status, _, help := runMain(context.Background(), "-h")
+	status, help, errs := runMain(context.Background(), "-h")
 	require.Equal(t, 0, status)
 	for _, flag := range []string{"-addr", "-db", "-store", "-host", "-demo", "-seed"} {
 		require.Regexp(t, `(?m)^  `+flag+`\b`, help)
 	}
+	require.Empty(t, errs)
 	require.Contains(t, help, "localhost:8080")
 	require.Contains(t, help, filepath.Join("levada", "exchange.db"))
 	require.Contains(t, help, "exchange match")
@@ -58,6 +59,7 @@ func TestWrongFlagsAreExplained(t *testing.T) {
 		status, out, errs := runMain(context.Background(), c.args...)
 		require.Equal(t, 2, status, c.args)
 		require.Contains(t, errs, c.why, c.args)
+		require.Equal(t, 2, strings.Count(errs, "\n"), "a line, and where there is help: %s", errs)
 		require.Empty(t, out)
 	}
 }
@@ -216,7 +218,7 @@ func TestTheDefaultFileIsInTheFolderForData(t *testing.T) {
 func TestOnAnAddressOfThisMachineOnlyItsNamesAreServed(t *testing.T) {
 	t.Parallel()
 	hosts := func(args ...string) []string {
-		c, err := parse(append(args, "-store", "memory:"), io.Discard)
+		c, err := parse(append(args, "-store", "memory:"), io.Discard, io.Discard)
 		require.NoError(t, err)
 		return c.hosts
 	}

@@ -77,10 +77,16 @@ func (p *Place) Open(ctx context.Context, name string, opt *eventstore.Options) 
 		if engine := errors.Unwrap(err); engine != nil { // which says what, not where
 			err = engine
 		}
-		return nil, fmt.Errorf("cannot open %s: %w", p, err)
+		return nil, fmt.Errorf("cannot open %s: %w", p, oneLine{err})
 	}
 	return store, nil
 }
+
+// oneLine is an error in one line: drivers may tell of each address that they tried in a line of its own.
+type oneLine struct{ error }
+
+func (e oneLine) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
+func (e oneLine) Unwrap() error { return e.error }
 
 // String says in words where things are kept.
 func (p *Place) String() string {

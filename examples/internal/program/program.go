@@ -79,6 +79,9 @@ func (p *Program) serve(ctx context.Context, o *options, out io.Writer) (err err
 	}
 	defer l.Close()
 	store, err := o.place.Open(ctx, p.Name, nil)
+	if err != nil && ctx.Err() != nil {
+		return nil // it was told to end before there was anything to lose
+	}
 	if err != nil {
 		return err
 	}
