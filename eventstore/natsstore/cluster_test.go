@@ -111,7 +111,8 @@ func TestABatchThatIsAbandonedLeavesNothing(t *testing.T) {
 // while writers append, and compares what was acknowledged with what there is.
 func TestNoAcknowledgedEventIsLostWhenServersAreKilled(t *testing.T) {
 	t.Parallel()
-	kills, apart := 3, 3*time.Second
+	// A leader is replaced within some seconds, before which the writers wait.
+	kills, apart := 3, time.Second
 	if soak() {
 		kills, apart = 20, 10*time.Second
 	}

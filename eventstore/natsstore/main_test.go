@@ -3,7 +3,9 @@ package natsstore
 import (
 	"flag"
 	"os"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -17,9 +19,15 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	// Each history needs servers in this process, which the race detector slows
 	// down most of all.
-	asked := slices.ContainsFunc(os.Args, func(s string) bool { return strings.Contains(s, "rapid.checks") })
-	if raceEnabled && !asked && !soak() {
+	asked := func(name string) bool {
+		return slices.ContainsFunc(os.Args, func(s string) bool { return strings.Contains(s, name) })
+	}
+	if raceEnabled && !asked("rapid.checks") && !soak() {
 		_ = flag.Set("rapid.checks", "15")
+	}
+	// Many tests do nothing but wait, for elections and for answers that do not come.
+	if !asked("test.parallel") {
+		_ = flag.Set("test.parallel", strconv.Itoa(max(4, runtime.GOMAXPROCS(0))))
 	}
 	os.Exit(natstest.Main(m))
 }
