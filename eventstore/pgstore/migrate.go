@@ -165,14 +165,14 @@ func checkSchema(ctx context.Context, db Beginner, n *names) error {
 		case version > len(scripts):
 			return newer(version)
 		case version < len(scripts):
-			return fmt.Errorf("%w: %d, while this program needs %d", ErrOlderSchema, version, len(scripts))
+			return fmt.Errorf("%w: the store has version %d, and this program needs %d: migrate it", ErrOlderSchema, version, len(scripts))
 		}
 		return nil
 	})
 }
 
 func newer(version int) error {
-	return fmt.Errorf("%w: %d, while this program knows %d", ErrNewerSchema, version, len(scripts))
+	return fmt.Errorf("%w: the store was migrated to version %d, and this program knows none after %d: run a later one", ErrNewerSchema, version, len(scripts))
 }
 
 // errNothing is the ErrNotStore of a schema that is not there, or empty.

@@ -336,6 +336,9 @@ func (w *watcher) hear() error {
 		}
 	}
 	if _, err := c.PgConn().Exec(w.ctx, "LISTEN "+w.channel).ReadAll(); err != nil {
+		if sqlState(err) == stateReadOnly {
+			return errDeaf // a hot standby
+		}
 		return err
 	}
 	// A pooler may have taken the server's side of the connection away again, and
