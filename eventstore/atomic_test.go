@@ -151,6 +151,9 @@ func TestARepeatedAppendToSeveralStreamsReturnsTheOriginal(t *testing.T) {
 		_, err := s.Append(ctx, stream, eventstore.Any, deposits(1, 2, 3, 4, 5)...)
 		require.NoError(t, err)
 	}
+	apart := part("g-1", eventstore.Any, 11, 12)
+	_, err = s.Append(ctx, "g-1", eventstore.Any, apart.Events[0], deposits(1)[0], apart.Events[1])
+	require.NoError(t, err)
 	head, err := s.Head(ctx)
 	require.NoError(t, err)
 	for range 2 {
@@ -174,6 +177,8 @@ func TestARepeatedAppendToSeveralStreamsReturnsTheOriginal(t *testing.T) {
 		{"the same of one part", []eventstore.Part{exact, other(none)}, eventstore.ErrDuplicate},
 		{"the same of the last part", []eventstore.Part{other(exact), none}, eventstore.ErrDuplicate},
 		{"some of one part", []eventstore.Part{longer, none}, eventstore.ErrDuplicate},
+		{"some of the only part", []eventstore.Part{longer}, eventstore.ErrDuplicate},
+		{"the same but not one after the other", []eventstore.Part{exact, apart}, eventstore.ErrDuplicate},
 		{"the same in another order", []eventstore.Part{swapped, none}, eventstore.ErrDuplicate},
 		{"the same but for a part without a place", []eventstore.Part{exact, other(before)}, eventstore.ErrDuplicate},
 		{"a part without a place that was made before", []eventstore.Part{exact, before}, eventstore.ErrDuplicate},
