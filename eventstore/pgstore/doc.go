@@ -22,7 +22,8 @@
 // All of it is in one schema of any name. Open creates it, or brings it up to date,
 // in one transaction under an advisory lock; with Options.CheckOnly it only looks.
 // [Migrations] prints the SQL and [Migrate] runs it. A store of a later version of
-// this package is refused with [ErrNewerSchema] and not touched.
+// this package is refused with [ErrNewerSchema] and not touched. Programs that have the
+// store open go on while a later one migrates it.
 //
 //	app=> SELECT position, stream, type, time, data ->> 'by' FROM levada.event_log LIMIT 10;
 //
@@ -33,8 +34,8 @@
 //
 // # The order of the log
 //
-// A batch of appends is one call of a function of the schema: one round trip and one
-// commit, in which expectations are checked and rows inserted in bulk. It takes its
+// A batch of appends, or an append to several streams, is one call of a function of the schema:
+// one round trip and one commit, in which expectations are checked and rows inserted in bulk. It takes its
 // locks in one order (types, tags, streams, positions, each sorted), so that batches
 // never deadlock, and only for streams and tags of its own, so that writers wait for
 // each other only there. Writers that know nothing of each other may commit in any order,
@@ -60,9 +61,13 @@
 // A stream shows an append as soon as it is acknowledged; the log shows it once
 // everything below has been decided.
 //
-// On a hot standby streams, snapshots and checkpoints can be read, as of what it has replayed,
-// but not the log: what is in flight on the primary cannot be seen there. Writes are
-// driver.ErrReadOnly.
+// A hot standby can be read as of what it has replayed; writes are driver.ErrReadOnly. The
+// locks of the primary are not there. But whoever was given a position that the standby
+// has replayed wrote with the number of its transaction before, so the standby knows that number:
+// readers go up to a position once all transactions that were known when it was read have
+// ended. That holds for whatever writes to any database of the server, so while something takes long
+// there, for instance a load of data, readers on the standby stay where they are; one that has just been opened gets
+// an error that says so. The connections of a pool must all lead to the same standby.
 //
 // # Guarantees
 //

@@ -191,7 +191,7 @@ func sameDatabase(a, b *pgx.ConnConfig) bool {
 // on all the same. A model that does not share the store's database is errors.ErrUnsupported.
 //
 // Appends that take inline funcs along are made one after another, in the order of their
-// positions, by all processes. Others, by a process that has none or under a condition, may
+// positions, by all processes. Those of a process that has no inline funcs may
 // be in flight with lower positions. UpdateIn waits a little for their end. If they have
 // not ended then, or fn could not see what they wrote, it does not call fn and returns nil: the
 // events are left to those who follow the log.
