@@ -186,7 +186,6 @@ func (c *config) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "Events are kept in %s.\n", c.place)
 	defer func() {
 		// What was being written is finished, whatever ended the run.
 		closing, cancel := context.WithTimeout(context.Background(), drain)
@@ -258,7 +257,7 @@ func (c *config) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 			}
 		})
 	}
-	fmt.Fprintf(stdout, "The exchange is open at %s\nCtrl-C closes it.\n", pageURL(c.addr, l.Addr()))
+	fmt.Fprintf(stdout, "The exchange is open at %s\nEvents are kept in %s. Ctrl-C closes it.\n", pageURL(c.addr, l.Addr()), c.place)
 
 	<-ctx.Done()
 	fmt.Fprintln(stdout, "Closing. Ctrl-C again ends it at once.")

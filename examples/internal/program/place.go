@@ -72,7 +72,7 @@ func (p *Place) Open(ctx context.Context, name string, opt *eventstore.Options) 
 	store, err := storeurl.Open(ctx, p.url, opt)
 	switch {
 	case errors.Is(err, sqlitestore.ErrLocked):
-		return nil, fmt.Errorf("another %s uses %s; -db names another file: %w", name, p.file, err)
+		return nil, &usedError{name, p.file, err}
 	case err != nil:
 		if engine := errors.Unwrap(err); engine != nil { // which says what, not where
 			err = engine
@@ -81,6 +81,17 @@ func (p *Place) Open(ctx context.Context, name string, opt *eventstore.Options) 
 	}
 	return store, nil
 }
+
+// usedError says that another process has the file.
+type usedError struct {
+	name, file string
+	err        error
+}
+
+func (e *usedError) Error() string {
+	return fmt.Sprintf("another %s uses %s; -db names another file", e.name, e.file)
+}
+func (e *usedError) Unwrap() error { return e.err }
 
 // oneLine is an error in one line: drivers may tell of each address that they tried in a line of its own.
 type oneLine struct{ error }
