@@ -1,9 +1,11 @@
 package natsstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,12 +54,10 @@ func (l *link) prepare(ctx context.Context, replicas int) (int, int, error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	info, err := persist(ctx, func(ctx context.Context) (*jetstream.StreamInfo, error) {
-		return lookUp(ctx, js, l.stream)
-	})
-	if errors.Is(err, nats.ErrNoResponders) {
-		err = fmt.Errorf("no JetStream answers: %w", err)
+	if err := l.recent(); err != nil {
+		return 0, 0, err
 	}
+	info, err := l.find(ctx, js)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -73,7 +73,81 @@ func (l *link) prepare(ctx context.Context, replicas int) (int, int, error) {
 	if err := checkLog(info.Config, replicas); err != nil {
 		return 0, 0, err
 	}
+	if err := l.probe(ctx); err != nil {
+		return 0, 0, err
+	}
 	return info.Config.Replicas, max(int(info.Config.MaxMsgSize), 0), nil
+}
+
+// recent refuses a server of a version that has no atomic batches. It would make a
+// stream without them.
+func (l *link) recent() error {
+	version := l.nc.ConnectedServerVersion()
+	var major, minor int
+	if _, err := fmt.Sscanf(version, "%d.%d", &major, &minor); err == nil && (major < 2 || major == 2 && minor < leastMinor) {
+		return fmt.Errorf("%w: the server is of version %s, want 2.%d or later", ErrConfig, version, leastMinor)
+	}
+	return nil
+}
+
+// leastMinor is the minor version of the servers, 2.12, that brought atomic batches.
+const leastMinor = 12
+
+// find looks the log up; nil if there is none. Where there is no JetStream nobody
+// answers, which a cluster that has only begun does, too; a single server does not.
+func (l *link) find(ctx context.Context, js jetstream.JetStream) (info *jetstream.StreamInfo, err error) {
+	began := time.Now()
+	info, err = persist(ctx, func(ctx context.Context) (*jetstream.StreamInfo, error) {
+		info, err := lookUp(ctx, js, l.stream)
+		if err != nil && denied(l.nc, l.stream) != nil {
+			return nil, denied(l.nc, l.stream)
+		}
+		if errors.Is(err, nats.ErrNoResponders) && l.nc.ConnectedClusterName() == "" && time.Since(began) > attempt {
+			return nil, errNoJetStream
+		}
+		return info, err
+	})
+	if errors.Is(err, nats.ErrNoResponders) {
+		err = fmt.Errorf("%w: %w", errNoJetStream, err)
+	}
+	return info, err
+}
+
+var errNoJetStream = errors.New("no JetStream answers: the servers must run with it (nats-server -js), for this account")
+
+// probe finds out whether this connection may write to the log: it sends a message
+// with an expectation that never holds. A server drops what is not permitted
+// without an answer.
+func (l *link) probe(ctx context.Context) error {
+	m := nats.NewMsg(space(l.stream).of("probe"))
+	m.Header.Set(headerExpected, strconv.FormatUint(math.MaxInt64, 10))
+	_, err := persist(ctx, func(ctx context.Context) (uint64, error) {
+		seq, err := l.publish(ctx, m)
+		if err != nil && denied(l.nc, l.stream) != nil {
+			err = denied(l.nc, l.stream)
+		}
+		return seq, err
+	})
+	if code(err) != 0 {
+		return nil // it was heard; a full log refuses otherwise
+	}
+	return err
+}
+
+// denied returns what the server has said of a request that the connection has no
+// permission for. It does so apart from the request, which is never answered.
+func denied(nc *nats.Conn, stream string) error {
+	err := nc.LastError()
+	if !errors.Is(err, nats.ErrPermissionViolation) {
+		return nil
+	}
+	// An older one may be of something else that the connection is used for.
+	for _, text := range []string{`"` + stream + ".", "." + stream + `"`, cmp.Or(nc.Opts.InboxPrefix, strings.TrimSuffix(nats.InboxPrefix, "."))} {
+		if strings.Contains(err.Error(), text) {
+			return err
+		}
+	}
+	return nil
 }
 
 // lookUp returns nil if there is no stream of the name.
@@ -96,6 +170,12 @@ func create(ctx context.Context, js jetstream.JetStream, config jetstream.Stream
 			s, err := js.CreateStream(ctx, config)
 			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 				return lookUp(ctx, js, config.Name)
+			}
+			if err != nil && denied(js.Conn(), config.Name) != nil {
+				return nil, denied(js.Conn(), config.Name)
+			}
+			if code(err) == codeSubjectsTaken {
+				return nil, fmt.Errorf("%w: another JetStream stream has subjects of %s: %w", ErrConfig, config.Subjects[0], err)
 			}
 			if err != nil {
 				return nil, err

@@ -1,8 +1,11 @@
 package natsstore
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -202,17 +205,163 @@ func TestOpenURLTellsNoPassword(t *testing.T) {
 
 func TestOpenWithoutJetStreamSaysSo(t *testing.T) {
 	t.Parallel()
+	plain := serve(t, &server.Options{})
+	for _, timeout := range []time.Duration{time.Second, time.Minute} {
+		began := time.Now()
+		_, err := OpenURL(t.Context(), plain.ClientURL(), &Options{Timeout: timeout})
+		require.ErrorContains(t, err, "no JetStream answers")
+		require.ErrorContains(t, err, "nats-server -js")
+		require.Less(t, time.Since(began), 50*time.Second, "a single server has it or not")
+	}
+}
+
+// serve starts a server that has nothing but what is asked for.
+func serve(t testing.TB, opt *server.Options) *server.Server {
+	t.Helper()
+	opt.Host, opt.Port, opt.NoSigs, opt.NoLog = "127.0.0.1", -1, true, true
+	s, err := server.NewServer(opt)
+	require.NoError(t, err)
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	require.True(t, s.ReadyForConnections(30*time.Second))
+	return s
+}
+
+func TestAWrongURLIsTold(t *testing.T) {
+	t.Parallel()
 	n := natstest.Run(t)
 	n.Stop(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-	defer cancel()
-	_, err := OpenURL(ctx, n.URL(), nil)
+	for url, says := range map[string]string{
+		n.URL():                     "no servers available",
+		"nats://127.0.0.1:99999":    "127.0.0.1:99999",
+		"nats://no.such.host.:4222": "no.such.host",
+		"":                          "connect to",
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		_, err := OpenURL(ctx, url, nil)
+		cancel()
+		require.ErrorContains(t, err, says, url)
+		require.ErrorContains(t, err, "natsstore: connect to")
+	}
+}
+
+// TestPermissionsThatAreMissingAreNamed opens stores as users who may do some of
+// what a store does.
+func TestPermissionsThatAreMissingAreNamed(t *testing.T) {
+	t.Parallel()
+	const name = "shop"
+	users := map[string]*server.Permissions{}
+	all := func() *server.Permissions {
+		return &server.Permissions{
+			Publish:   &server.SubjectPermission{Allow: []string{"$JS.API.>", "shop.>", "$KV.shop-snap.>", "$KV.shop-cp.>", "$KV.shop-lease.>", "levada=appended.shop", "_INBOX.>"}},
+			Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>", "levada=appended.shop"}},
+		}
+	}
+	users["full"] = all()
+	users["nobody"] = &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{">"}}}
+	users["reader"] = all()
+	users["reader"].Publish.Deny = []string{"shop.>"}
+	users["deaf"] = all()
+	users["deaf"].Subscribe.Deny = []string{"_INBOX.>"}
+	users["finder"] = all()
+	users["finder"].Publish.Deny = []string{"$JS.API.STREAM.CREATE.>"}
+	opt := &server.Options{JetStream: true, StoreDir: t.TempDir()}
+	for user, p := range users {
+		opt.Users = append(opt.Users, &server.User{Username: user, Password: "secret", Permissions: p})
+	}
+	addr := serve(t, opt).Addr().String()
+	as := func(user, password string) error {
+		s, err := OpenURL(t.Context(), "nats://"+user+":"+password+"@"+addr, &Options{Name: name})
+		if err == nil {
+			d, err := openURL(t.Context(), "nats://"+user+":"+password+"@"+addr, &Options{Name: name})
+			require.NoError(t, err)
+			must(t, d, "a-1", driver.Any, 2)
+			require.NoError(t, d.Close())
+			require.NoError(t, s.Close())
+		}
+		return err
+	}
+	require.ErrorIs(t, as("full", "wrong"), nats.ErrAuthorization)
+	began := time.Now()
+	for _, c := range []struct{ user, subject string }{
+		{"finder", "$JS.API.STREAM.CREATE.shop"}, {"full", ""}, {"nobody", "$JS.API.STREAM.INFO.shop"}, {"reader", "shop.u.probe.="}, {"deaf", "_INBOX."},
+	} {
+		err := as(c.user, "secret")
+		if c.subject == "" {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorIs(t, err, nats.ErrPermissionViolation, c.user)
+		require.ErrorContains(t, err, c.subject)
+		require.NotContains(t, err.Error(), "secret")
+	}
+	require.Less(t, time.Since(began), 50*time.Second, "it does not wait for what is never answered")
+}
+
+func TestAnAccountWithoutJetStreamIsTold(t *testing.T) {
+	t.Parallel()
+	without := server.NewAccount("without")
+	s := serve(t, &server.Options{
+		JetStream: true, StoreDir: t.TempDir(), Accounts: []*server.Account{without},
+		Users: []*server.User{{Username: "u", Password: "secret", Account: without}},
+	})
+	_, err := OpenURL(t.Context(), "nats://u:secret@"+s.Addr().String(), &Options{Timeout: 10 * time.Second})
 	require.Error(t, err)
-	plain, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true})
+	require.ErrorContains(t, err, "JetStream")
+}
+
+func TestSubjectsThatAnotherStreamHasAreTold(t *testing.T) {
+	t.Parallel()
+	nc := natstest.Shared(t, 1).Connect(t)
+	js, err := jetstream.New(nc)
 	require.NoError(t, err)
-	plain.Start()
-	defer plain.Shutdown()
-	require.True(t, plain.ReadyForConnections(10*time.Second))
-	_, err = OpenURL(t.Context(), plain.ClientURL(), &Options{Timeout: time.Second})
-	require.ErrorContains(t, err, "no JetStream answers")
+	name := fresh()
+	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: name + "-other", Subjects: []string{name + ".u.room.*"}})
+	require.NoError(t, err)
+	_, err = Open(t.Context(), nc, &Options{Name: name})
+	require.ErrorIs(t, err, ErrConfig)
+	require.ErrorContains(t, err, name+".>")
+	require.ErrorContains(t, err, "another JetStream stream")
+	require.NoError(t, js.DeleteStream(t.Context(), name+"-other"))
+}
+
+// TestAServerThatIsTooOldIsRefusedBeforeAnythingIsMade speaks to what says that it
+// is a server of an older version.
+func TestAServerThatIsTooOldIsRefusedBeforeAnythingIsMade(t *testing.T) {
+	t.Parallel()
+	for version, old := range map[string]bool{"2.9.25": true, "2.11.4": true, "1.4.1": true, "2.12.0-preview.1": false, "3.0.0": false, "dev": false} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = listener.Close() })
+		heard := make(chan string, 100)
+		go func() {
+			for {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					defer conn.Close()
+					fmt.Fprintf(conn, "INFO {\"server_id\":\"x\",\"version\":%q,\"proto\":1,\"headers\":true,\"max_payload\":1048576,\"jetstream\":true}\r\n", version)
+					for lines := bufio.NewScanner(conn); lines.Scan(); {
+						if lines.Text() == "PING" {
+							fmt.Fprint(conn, "PONG\r\n")
+						} else if strings.Contains(lines.Text(), "$JS.API") {
+							heard <- lines.Text()
+						}
+					}
+				}()
+			}
+		}()
+		_, err = OpenURL(t.Context(), "nats://"+listener.Addr().String(), &Options{Timeout: time.Second})
+		if old {
+			require.ErrorIs(t, err, ErrConfig)
+			require.ErrorContains(t, err, version)
+			require.ErrorContains(t, err, "2.12 or later")
+			require.Empty(t, heard)
+			continue
+		}
+		require.ErrorIs(t, err, context.DeadlineExceeded, version)
+		require.NotEmpty(t, heard)
+	}
 }

@@ -53,6 +53,7 @@ const (
 	codeBatchDuplicate = 10201
 	codeTooManyBatches = 10210
 	codeNoPeers        = 10005
+	codeSubjectsTaken  = 10065
 )
 
 // code returns the code of an error that the server has sent, else 0.
@@ -87,10 +88,16 @@ func persist[T any](ctx context.Context, f func(context.Context) (T, error)) (T,
 
 // persistently is persist for an f that bounds each attempt by itself.
 func persistently[T any](ctx context.Context, f func(context.Context) (T, error)) (T, error) {
+	var told error // what was said last; that time is up says nothing
 	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
 		v, err := f(ctx)
 		if err == nil || ctx.Err() == nil && !unanswered(err) {
 			return v, err
+		}
+		if !errors.Is(err, context.DeadlineExceeded) {
+			told = err
+		} else if told != nil {
+			err = told
 		}
 		if ctx.Err() != nil {
 			return v, ended(ctx, err)
