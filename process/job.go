@@ -484,11 +484,12 @@ func (j *job[S]) park(v *verdict, before *record, after record, st *step[S], at 
 	if err := j.record(typeParked, rec, j.remade, v.Command, at); err != nil {
 		return err
 	}
-	log := j.w.log.ErrorContext
+	about := []any{"instance", j.in.id, "type", at.Type, "stream", at.Stream, "version", at.Version, "err", v.Err}
 	if v.kind == retry {
-		log = j.w.log.WarnContext
+		j.w.log.WarnContext(j.ctx, "process: an instance is stuck for a time", append(about, "again", rec.Again)...)
+	} else {
+		j.w.log.ErrorContext(j.ctx, "process: an instance is stuck until RetryStuck, SkipStuck or CancelStuck", about...)
 	}
-	log(j.ctx, "process: an instance is stuck", "instance", j.in.id, "type", at.Type, "stream", at.Stream, "version", at.Version, "again", rec.Again, "err", v.Err)
 	return nil
 }
 
