@@ -146,7 +146,7 @@ func TestAReadWhoseContextEndsDoesNotBreakThePool(t *testing.T) {
 	require.Len(t, list, 1)
 }
 
-func TestBatchesOfSeveralNodesNeverDeadlock(t *testing.T) {
+func TestAppendsOfSeveralNodesNeverDeadlock(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, 16)
 	a := b.open(t, Options{NoListen: true})
@@ -166,16 +166,33 @@ func TestBatchesOfSeveralNodesNeverDeadlock(t *testing.T) {
 					e := event(pick("type", 5), "e", pick("tag:", 6), pick("new:", 1000)+"x")
 					as = append(as, driver.Append{Stream: pick("s-", 8), Events: []driver.Event{e}})
 				}
+				var fn func(any, []driver.Recorded) error
+				if r.IntN(2) == 0 {
+					fn = func(tx any, _ []driver.Recorded) error {
+						_, err := tx.(pgx.Tx).Exec(ctx, "SELECT 1")
+						return err
+					}
+				}
 				var errs []error
-				switch r.IntN(4) {
+				switch r.IntN(6) {
 				case 0:
 					items := []driver.QueryItem{{Tags: []string{pick("tag:", 6), pick("tag:", 6)}}, {Types: []string{pick("type", 5)}}, {Tags: []string{pick("tag:", 6)}}}
 					var events []driver.StreamEvent
 					for _, a := range as {
 						events = append(events, driver.StreamEvent{Stream: a.Stream, Event: a.Events[0]})
 					}
-					errs = append(errs, s.AppendIf(ctx, items, uint64(r.IntN(2)<<40), events, nil).Err)
+					errs = append(errs, s.AppendIf(ctx, items, uint64(r.IntN(2)<<40), events, fn).Err)
 				case 1:
+					// Each stream once, named in any order.
+					var parts []driver.Append
+					for i := range as {
+						if !slices.ContainsFunc(as[:i], func(a driver.Append) bool { return a.Stream == as[i].Stream }) {
+							parts = append(parts, as[i])
+						}
+					}
+					_, err := s.AppendAtomic(ctx, parts, fn)
+					errs = append(errs, err)
+				case 2:
 					for _, res := range s.AppendWith(ctx, as, func(any, []driver.Recorded) error { return nil }) {
 						errs = append(errs, res.Err)
 					}
