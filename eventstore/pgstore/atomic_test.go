@@ -127,22 +127,24 @@ func TestEachOfSeveralInlineAppendsStandsForItself(t *testing.T) {
 	s := b.open(t, Options{NoListen: true})
 	ctx := context.Background()
 	refused := errors.New("refused")
-	for pattern := range 1 << 4 {
+	for pattern := range 1 << 5 {
 		stream := func(i int) string { return fmt.Sprintf("p%d-%d", pattern, i) }
 		var as []driver.Append
 		for i := range 4 {
 			as = append(as, one(stream(i), driver.NoStream), one(stream(i), 1+int64(pattern>>i&1)))
 		}
-		calls := 0
+		as = append(as, one(stream(4), driver.NoStream))
 		results := s.AppendWith(ctx, as, func(_ any, events []driver.Recorded) error {
-			calls++
-			for i := range 4 {
+			for i := range 5 {
 				if events[0].Stream == stream(i) && pattern>>i&1 == 1 {
 					return refused
 				}
 			}
 			return nil
 		})
+		last, err := s.ReadStream(ctx, stream(4), 0, driver.Forward, 10)
+		require.NoError(t, err)
+		require.Len(t, last, 1-pattern>>4)
 		for i := range 4 {
 			want := 2
 			if pattern>>i&1 == 1 {
