@@ -247,10 +247,10 @@ func TestAReadThatEndsSoonerThanWasThoughtTakesNobodyBack(t *testing.T) {
 func TestOneThatStopsIsLeftBehind(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		for name, bytes := range map[string]int{"small events": 0, "large events": 200 << 10} {
+		for name, size := range map[string]struct{ n, bytes int }{"small events": {16 * 40, 0}, "large events": {16 * 8, 200 << 10}} {
 			s, d, _ := gatedStore(t)
-			const n = 16 * 40
-			write(t, s, n, bytes)
+			n := size.n
+			write(t, s, n, size.bytes)
 			d.shut.Store(true)
 			tokens, slowly := make(chan bool), make(chan bool)
 			stopped := follow(t, s, 0, ofA, tokens)

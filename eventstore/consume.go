@@ -71,7 +71,8 @@ type Delivery struct {
 	Attempt int
 
 	p     *partition
-	items []*item
+	items []*item // none once it is acknowledged or given back
+	back  bool    // it was given back
 }
 
 // Ack records that the delivery has been dealt with. When it returns nil that is durable: no event of it is
@@ -83,7 +84,8 @@ type Delivery struct {
 // After an error of the store the delivery counts as dealt with for as long as this
 // member has the partition, and Ack may be called again. An ErrMoved says
 // that the partition was lost in the meantime, because the store was not reachable for longer than the lease,
-// or the consumer was reset: whoever has it now gets the events again.
+// or the consumer was reset: whoever has it now gets the events again. So it does if the delivery was given back
+// by [Delivery.Retry].
 func (d *Delivery) Ack(ctx context.Context) error {
 	if err := d.p.ack(ctx, d); err != nil {
 		return fmt.Errorf("eventstore: ack: %w", err)

@@ -306,10 +306,11 @@ func (m *member) tick() error {
 		return err
 	}
 	members, owners := m.parse(held)
-	if err := m.giveUp(ctx, m.share(members)); err != nil {
+	m.giveUp(m.share(members))
+	if err := m.acquire(ctx, m.share(members), owners); err != nil {
 		return err
 	}
-	if err := m.acquire(ctx, m.share(members), owners); err != nil {
+	if err := m.release(ctx, owners); err != nil {
 		return err
 	}
 	m.mu.Lock()
@@ -376,7 +377,7 @@ func (m *member) look(ctx context.Context) error {
 	defer m.mu.Unlock()
 	if g.Generation != m.group.Generation {
 		for _, p := range m.parts {
-			// The lease stays this member's and is acquired again below.
+			// The lease stays this member's, and is acquired again or released below.
 			m.lose(p)
 		}
 	}
@@ -417,16 +418,16 @@ func (m *member) renew(ctx context.Context) error {
 }
 
 // parse returns the members that are there, sorted, this one among them, and who has which partition.
-func (m *member) parse(held []driver.Lease) (members []string, owners map[int]string) {
+func (m *member) parse(held []driver.Lease) (members []string, owners map[int]driver.Lease) {
 	prefix := consumerPrefix + m.c.Name + "/"
-	members, owners = []string{m.id}, map[int]string{}
+	members, owners = []string{m.id}, map[int]driver.Lease{}
 	for _, l := range held {
 		name := strings.TrimPrefix(l.Name, prefix)
 		if id, ok := strings.CutPrefix(name, "m/"); ok && id != m.id {
 			members = append(members, id)
 		} else if n, ok := strings.CutPrefix(name, "p/"); ok {
 			if index, err := strconv.Atoi(n); err == nil {
-				owners[index] = l.Owner
+				owners[index] = l
 			}
 		}
 	}
@@ -443,11 +444,11 @@ func (m *member) share(members []string) int {
 	return n
 }
 
-// giveUp lets go of what the member has beyond its share, between deliveries.
-func (m *member) giveUp(ctx context.Context, share int) error {
+// giveUp loses what the member has beyond its share, between deliveries.
+func (m *member) giveUp(share int) {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	surplus := len(m.parts) - share
-	var idle []*partition
 	// Those that wait for nothing first, else the last ones.
 	for _, busy := range []bool{false, true} {
 		for _, index := range slices.Backward(m.order) {
@@ -458,28 +459,32 @@ func (m *member) giveUp(ctx context.Context, share int) error {
 			p.leaving = surplus > 0
 			surplus--
 			if p.leaving && !busy && !p.saving {
-				idle = append(idle, p)
+				m.lose(p) // no acknowledgement can come any more
 			}
 		}
 	}
-	for _, p := range idle {
-		m.lose(p) // no acknowledgement can come any more
-	}
 	m.changed.Broadcast()
-	m.mu.Unlock()
-	for _, p := range idle {
-		if err := m.leases.Release(ctx, m.leaseOf(p.index), m.id, p.fence); err != nil {
+}
+
+// release gives up the leases of partitions that the member does not have: any more, or since the consumer was reset.
+func (m *member) release(ctx context.Context, owners map[int]driver.Lease) error {
+	for index, l := range owners {
+		m.mu.Lock()
+		has := m.parts[index] != nil || m.saving[index] > 0
+		m.mu.Unlock()
+		if has || l.Owner != m.id {
+			continue
+		}
+		if err := m.leases.Release(ctx, l.Name, m.id, l.Fence); err != nil {
 			return err
 		}
-	}
-	if len(idle) > 0 {
 		m.s.consumers.poke(m.c.Name, m)
 	}
 	return nil
 }
 
 // acquire takes partitions that nobody has, up to the share.
-func (m *member) acquire(ctx context.Context, share int, owners map[int]string) error {
+func (m *member) acquire(ctx context.Context, share int, owners map[int]driver.Lease) error {
 	for index := range m.group.Partitions {
 		m.mu.Lock()
 		n, has := len(m.parts), m.parts[index] != nil || m.saving[index] > 0
@@ -487,7 +492,7 @@ func (m *member) acquire(ctx context.Context, share int, owners map[int]string) 
 		if n >= share {
 			return nil
 		}
-		if owner := owners[index]; has || owner != "" && owner != m.id {
+		if owner := owners[index].Owner; has || owner != "" && owner != m.id {
 			continue
 		}
 		before := time.Now()

@@ -49,6 +49,10 @@ func (p *partition) ack(ctx context.Context, d *Delivery) error {
 		}
 		return ErrMoved
 	}
+	if d.back {
+		m.mu.Unlock()
+		return ErrMoved
+	}
 	if d.items != nil {
 		p.window.ack(d.items)
 		p.landed(d)
@@ -71,6 +75,7 @@ func (p *partition) retry(d *Delivery, after time.Duration) {
 	if p.lost || d.items == nil {
 		return
 	}
+	d.back = true
 	p.window.retry(d.items, time.Now().Add(after))
 	p.landed(d)
 }
@@ -111,6 +116,12 @@ func (p *partition) save() {
 		// What was acknowledged is saved even if the member leaves meanwhile.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(m.ctx), m.c.Lease)
 		err := m.checkpoints.SaveCheckpoint(ctx, p.name, &from, to)
+		if errors.Is(err, ErrMoved) {
+			// What is there may be this partition's own, of which only the answer was lost.
+			if c, ok, _ := m.checkpoints.LoadCheckpoint(ctx, p.name); ok && c.Fence == p.fence {
+				err = m.checkpoints.SaveCheckpoint(ctx, p.name, &c, to)
+			}
+		}
 		cancel()
 		m.mu.Lock()
 		switch {

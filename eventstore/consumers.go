@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,7 +23,7 @@ const consumerPrefix = "$consumer-"
 // Settings are what is stored of a consumer. Its checkpoint's fence counts its changes.
 type settings struct {
 	Partitions int      `json:"partitions"`
-	Generation int      `json:"generation"` // counts resets and repartitions
+	Generation int      `json:"generation"` // another one after each reset and repartition, and for each consumer of the name
 	Paused     bool     `json:"paused,omitempty"`
 	Start      Position `json:"-"` // the checkpoint's position
 	revision   uint64
@@ -68,7 +70,8 @@ func (s *Store) consumerGroup(ctx context.Context, d driver.Checkpointer, c *Con
 			}
 			return g, nil
 		}
-		g = settings{Partitions: c.Partitions, revision: 1}
+		// A member of a consumer that was deleted may store something yet. That must not be this one's.
+		g = settings{Partitions: c.Partitions, Generation: rand.IntN(math.MaxInt32), revision: 1}
 		if g.Partitions == 0 {
 			g.Partitions = defaultPartitions
 		}
