@@ -36,8 +36,8 @@ type (
 		Order, User string
 		Remark      string `shred:"User"`
 	}
-	Whispered  struct{ Order, Who, Words string }
-	Unbooked struct{ Order string }
+	Whispered struct{ Order, Who, Words string }
+	Unbooked  struct{ Order string }
 )
 
 // What is done about them. A Label's text is sealed with its own tag, a Mail is for whom the order is.

@@ -110,6 +110,38 @@ type worker[S any] struct {
 	told   eventstore.Position // by the consumer, while this node has all partitions
 	stop   error               // that OnError said Stop because of
 	ending bool
+	fails  map[string]failing // instances that try again
+}
+
+// A failing is why an instance does not get on, and until when it is to be heard of it again: another node may have it then.
+type failing struct {
+	err   error
+	until time.Time
+}
+
+// heardOf is by how much an instance that is to try again may be late.
+const heardOf = time.Minute
+
+// note keeps why an instance does not get on, or with nil that it does, and returns why some instance does not.
+func (w *worker[S]) note(id string, err error, again time.Duration) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	delete(w.fails, id)
+	if err != nil {
+		if w.fails == nil {
+			w.fails = map[string]failing{}
+		}
+		w.fails[id] = failing{fmt.Errorf("instance %q: %w", id, err), now.Add(again + heardOf)}
+		return w.fails[id].err
+	}
+	for id, f := range w.fails {
+		if now.Before(f.until) {
+			return f.err
+		}
+		delete(w.fails, id)
+	}
+	return nil
 }
 
 func newWorker[S any](d *definition[S], h command.Handler, g *projection.Group, types []string) *worker[S] {
@@ -269,25 +301,28 @@ func (w *worker[S]) deliver(ctx context.Context, d *eventstore.Delivery) {
 		}
 	}
 	again := time.Duration(-1)
+	var failing error
 	for _, id := range ids {
 		pause, err := w.handle(ctx, id, d.Events, len(ids) > 1)
-		if err != nil {
-			w.g.Failing(w.d.Name, fmt.Errorf("instance %q: %w", id, err))
-			if again < 0 || pause < again {
-				again = max(pause, 0)
-			}
+		if failing = w.note(id, err, pause); err != nil && (again < 0 || pause < again) {
+			again = max(pause, 0)
 		}
 	}
 	w.mu.Lock()
 	stop := w.stop
 	w.mu.Unlock()
+	if again < 0 {
+		w.g.Handled(w.d.Name, 1, 0)
+	}
+	if failing != nil { // this instance, or another one
+		w.g.Failing(w.d.Name, failing)
+	}
 	switch {
 	case stop != nil && again >= 0:
 		// It is given back when the consumer ends.
 	case again >= 0:
 		d.Retry(again)
 	default:
-		w.g.Handled(w.d.Name, 1, 0)
 		if err := d.Ack(ctx); err != nil && !errors.Is(err, eventstore.ErrClosed) {
 			w.log.DebugContext(ctx, "process: an acknowledgement failed, the event will be passed over", "position", d.Position, "err", err)
 		}

@@ -4,16 +4,20 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+	"zombiezen.com/go/sqlite"
 
 	"github.com/levada-go/levada/eventstore"
+	"github.com/levada-go/levada/eventstore/sqlitestore"
 	"github.com/levada-go/levada/projection"
 )
 
@@ -384,4 +388,61 @@ func TestThePredecessorAnswersWhileTheSuccessorIsReset(t *testing.T) {
 		require.Equal(t, "log2", current())
 		require.Equal(t, []int{10, 20, 30}, seen(&v2))
 	})
+}
+
+// Whoever gives up waiting for a rebuild, or ends in the middle of it, leaves a model that is filled from where it is.
+func TestARebuildThatIsGivenUpGoesOnAfterARestart(t *testing.T) {
+	t.Parallel()
+	s, err := sqlitestore.Open(filepath.Join(t.TempDir(), "events.db"), &sqlitestore.Options{Store: eventstore.Options{Logger: quiet, PageSize: 4}})
+	require.NoError(t, err)
+	t.Cleanup(func() { s.Close() })
+	require.NoError(t, s.Types.Register("put", Put{}))
+	m := openRows(t, s, sqlitestore.Target)
+	var want []int
+	for n := range 30 {
+		put(t, s, "a", n)
+		want = append(want, n)
+	}
+	p := m.projection()
+	p.Inline = false
+	hold := make(chan struct{})
+	var calls atomic.Int64
+	p.Handlers = []projection.Handler[*sqlite.Conn]{projection.On(func(_ context.Context, c *sqlite.Conn, e Put, r *eventstore.Recorded) error {
+		if calls.Add(1) > 40 { // in the middle of the second time
+			<-hold
+		}
+		return insert(c, e.N, r.Position)
+	})}
+	g := newGroup(s)
+	require.NoError(t, g.Add(p))
+	running, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- g.Run(running) }()
+	head, err := s.Head(t.Context())
+	require.NoError(t, err)
+	wait(t, g, head)
+	require.Equal(t, want, m.list(t))
+
+	ctx, cancel := context.WithCancel(t.Context())
+	given := make(chan error, 1)
+	go func() { given <- g.Rebuild(ctx, "rows", nil) }()
+	require.Eventually(t, func() bool { return calls.Load() > 40 }, 10*time.Second, time.Millisecond)
+	cancel()
+	require.ErrorIs(t, <-given, context.Canceled)
+	stop()
+	close(hold)
+	require.NoError(t, <-ended)
+	at, err := m.Load(t.Context(), "rows")
+	require.NoError(t, err)
+	require.Less(t, at, head, "it is not through")
+	require.NotZero(t, at, "and does not begin again")
+	before := calls.Load()
+
+	g = newGroup(s)
+	require.NoError(t, g.Add(p))
+	start(t, g)
+	wait(t, g, head)
+	require.Equal(t, want, m.list(t))
+	require.Less(t, calls.Load()-before, int64(30))
 }

@@ -550,3 +550,30 @@ func TestAlarmsAppendTheirEvents(t *testing.T) {
 		require.NoError(t, list[0].LastError)
 	})
 }
+
+// Any node takes back, and replaces, what any other has set, also one that fires.
+func TestATimerIsTakenBackAndReplacedByAnyNode(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := shared{memstore.NewDriver().(engine)}
+		s := &sink{}
+		a, b := start(t, d, s), start(t, d, s)
+		for _, n := range []*node{a, b} {
+			for _, of := range []string{"1", "2", "3"} {
+				n.at(t, time.Minute, of, command.Once(of))
+			}
+		}
+		require.NoError(t, command.CancelScheduled(t.Context(), &b.router, "1"))
+		require.NoError(t, command.CancelScheduled(t.Context(), &a.router, "2"))
+		b.at(t, 2*time.Minute, "3 later", command.Once("3"))
+		require.NoError(t, command.CancelScheduled(t.Context(), &a.router, "never set"))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Empty(t, s.of())
+		a.stop()
+		time.Sleep(time.Minute + time.Second)
+		synctest.Wait()
+		require.Equal(t, []string{"3 later"}, s.of())
+		b.stop()
+	})
+}
