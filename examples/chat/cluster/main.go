@@ -17,10 +17,13 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/levada-go/levada/internal/filelock"
 )
 
 func main() {
@@ -95,6 +98,19 @@ func serve(ctx context.Context, addrs []string, dir string, out, errs io.Writer)
 			return err
 		}
 		defer os.RemoveAll(dir)
+	} else {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("cannot make the folder: %w; -dir names another", err)
+		}
+		// Servers of two clusters in one folder would write over each other.
+		lock, err := filelock.Acquire(filepath.Join(dir, "lock"))
+		if errors.Is(err, filelock.ErrHeld) {
+			return fmt.Errorf("another cluster uses %s; -dir names another folder", dir)
+		}
+		if err != nil {
+			return fmt.Errorf("cannot use the folder: %w; -dir names another", err)
+		}
+		defer lock.Release()
 	}
 	starting, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()

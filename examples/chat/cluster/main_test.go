@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"strconv"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/levada-go/levada/internal/browsertest"
+	"github.com/levada-go/levada/internal/filelock"
 )
 
 // TestMain lets the test's own binary be the processes of the cluster.
@@ -161,10 +163,16 @@ func TestEverythingEndsWithTheCluster(t *testing.T) {
 
 func TestTheCommandLine(t *testing.T) {
 	t.Parallel()
+	dir := t.TempDir()
+	lock, err := filelock.Acquire(filepath.Join(dir, "lock"))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, lock.Release()) })
 	for args, want := range map[string]struct {
 		status int
 		says   string
 	}{
+		"-dir USED":             {1, "another cluster uses " + dir + "; -dir names another folder\n"},
+		"-dir /dev/null/x":      {1, "cannot make the folder: mkdir /dev/null: not a directory; -dir names another\n"},
 		"-h":                    {0, "three NATS servers"},
 		"-unheard":              {2, "not defined"},
 		"now":                   {2, "unexpected argument"},
@@ -172,7 +180,7 @@ func TestTheCommandLine(t *testing.T) {
 		"-addr localhost:65535": {2, "is not HOST:PORT"},
 	} {
 		var out, errs bytes.Buffer
-		require.Equal(t, want.status, run(t.Context(), strings.Fields(args), &out, &errs), args)
+		require.Equal(t, want.status, run(t.Context(), strings.Fields(strings.ReplaceAll(args, "USED", dir)), &out, &errs), args)
 		require.Contains(t, out.String()+errs.String(), want.says, args)
 	}
 	all, err := addresses(":8081")
