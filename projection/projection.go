@@ -66,9 +66,8 @@ type Projection[T any] struct {
 	// handlers, which must not append. The Target must be an InlineTarget that shares
 	// the store's database, as sqlitestore.TargetIn makes it. It holds from Group.Add
 	// on. What is in the store already, and what is appended by a process that has no
-	// such projection, is handled by Group.Run as ever,
-	// with OnError, which does not park then; in between the state is StandBy. While
-	// more than a few events are missing, or one of them fails, appends go on without
+	// such projection, is handled by Group.Run as ever, with OnError, which does not
+	// park then; in between the state is StandBy. While more than a few events are missing, or one of them fails, appends go on without
 	// the projection, so as to keep the order; and so they do while it is paused.
 	//
 	// One that Replaces another that is inline, too, is filled beside it by Group.Run, and takes over in the

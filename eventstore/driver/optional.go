@@ -27,12 +27,15 @@ type Inliner interface {
 // Atomic is implemented by drivers that can append to several streams at once.
 type Atomic interface {
 	// AppendAtomic makes every append of as or none, and no reader of the log sees
-	// a part of them. Their streams differ, and each has events. The events get
+	// a part of them; whoever has read an event of one stream finds those of the
+	// others in theirs. Their streams differ, and each has events. The events get
 	// their positions in the order of as. Together they are one append for the
-	// Limits. There is one Result an append; Err is not
-	// set in any. The error is that of the first append which cannot be made: its
-	// *ConflictError names the stream. Of callers whose streams overlap, and who expect
-	// the same versions, exactly one wins, whatever the order in which they name them.
+	// Limits.
+	//
+	// There is one Result an append; Err is not set in any. The error is that of
+	// the first append which cannot be made: its *ConflictError names the stream. Of
+	// two whose streams overlap, and which expect the versions at which these stand,
+	// one wins, in whatever order they name them.
 	//
 	// fn, unless it is nil, is called as [Inliner] does, once, with all events in the
 	// order of their positions; if it fails, nothing is written and its error is
