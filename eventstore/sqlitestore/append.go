@@ -227,7 +227,8 @@ func (s *store) insertWith(w *writing, as []driver.Append, rs []driver.Result, f
 	if events := appends.Recorded(as, rs); len(events) > 0 {
 		refused = fn(s.w.Conn, events)
 		if s.w.AutocommitEnabled() {
-			return nil, fmt.Errorf("sqlitestore: the function ended the transaction: %w", refused)
+			s.stale = true // it may have committed
+			return nil, fmt.Errorf("%w: %w", driver.ErrOutcomeUnknown, errors.Join(errEnded, refused))
 		}
 		if refused != nil {
 			if err := s.w.exec(stRollbackTo); err != nil {
@@ -238,6 +239,8 @@ func (s *store) insertWith(w *writing, as []driver.Append, rs []driver.Result, f
 	}
 	return refused, s.w.exec(stRelease)
 }
+
+var errEnded = errors.New("sqlitestore: the function ended the transaction")
 
 // undo returns a func that makes what is remembered as it is now, after appends.
 func (s *store) undo(w *writing, as []driver.Append) (func(), error) {

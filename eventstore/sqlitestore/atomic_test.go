@@ -199,3 +199,40 @@ func TestManyStreamsInABatchAreNotMixedUp(t *testing.T) {
 	require.Less(t, len(s.heads), 8)
 	checkIndexes(t, s)
 }
+
+// A func must not end the transaction; if it does so all the same, what is there is found out.
+func TestAFuncThatEndsTheTransactionDoesNotMixUpTheStore(t *testing.T) {
+	t.Parallel()
+	for _, end := range []string{"COMMIT", "ROLLBACK"} {
+		for name, add := range map[string]func(s *store, as []driver.Append, fn func(any, []driver.Recorded) error) error{
+			"one": func(s *store, as []driver.Append, fn func(any, []driver.Recorded) error) error {
+				return s.AppendWith(context.Background(), as[:1], fn)[0].Err
+			},
+			"several": func(s *store, as []driver.Append, fn func(any, []driver.Recorded) error) error {
+				_, err := s.AppendAtomic(context.Background(), as, fn)
+				return err
+			},
+		} {
+			t.Run(end+" "+name, func(t *testing.T) {
+				t.Parallel()
+				s := openTest(t, &Options{Synchronous: Normal})
+				for range 2 {
+					err := add(s, parts("a-1", "b-1"), func(tx any, _ []driver.Recorded) error {
+						return sqlitex.ExecuteTransient(tx.(*sqlite.Conn), end, nil)
+					})
+					require.ErrorIs(t, err, driver.ErrOutcomeUnknown)
+					require.NoError(t, add(s, parts("a-1", "c-1"), func(any, []driver.Recorded) error { return nil }))
+				}
+				checkIndexes(t, s)
+				l := map[string]uint64{}
+				list, _, err := s.ReadAll(t.Context(), driver.Filter{}, 0, driver.Forward, 100)
+				require.NoError(t, err)
+				for i := range list {
+					l[list[i].Stream]++
+					require.Equal(t, uint64(i+1), list[i].Position)
+					require.Equal(t, l[list[i].Stream], list[i].Version)
+				}
+			})
+		}
+	}
+}
