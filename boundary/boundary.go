@@ -34,7 +34,7 @@ const attempts = 8
 // be decoded, or has a type that the store does not know, is an error: a decision must not rest on half of what
 // happened. All other errors are those of [eventstore.TagStore.Append] and Read.
 //
-// Dispatched from an event handler with its context, the events continue its conversation.
+// With the context of an event handler, or of a router.Func, the events continue its conversation.
 func Decide[S any](ctx context.Context, t *eventstore.TagStore, m Model[S], decide func(S) ([]eventstore.To, error)) (eventstore.Position, error) {
 	var state S
 	var at eventstore.Position

@@ -6,11 +6,17 @@ import (
 	"reflect"
 
 	"github.com/levada-go/levada/command"
+	"github.com/levada-go/levada/eventstore"
 )
 
 // Func returns a target for commands of type C, for commands that no aggregate
 // executes. C may be an interface, for all commands that implement it. An Await is
 // passed on to fn, which may ignore it if its result has no position.
+//
+// What fn appends and dispatches with its ctx continues the command's conversation and
+// trace, and names the command as its cause; [eventstore.FromContext] gives what stands for
+// it then. Fn sets Refused in a Result whose error is the domain's, if processes
+// send the command.
 func Func[C command.Command](fn func(ctx context.Context, c C, e *command.Envelope) (command.Result, error)) command.Target {
 	return target[C](fn)
 }
@@ -23,6 +29,11 @@ func (t target[C]) HandleCommand(ctx context.Context, e *command.Envelope) (comm
 	c, ok := e.Command.(C)
 	if !ok {
 		return command.Result{}, fmt.Errorf("router: %s: %w for %T", t, command.ErrUnrouted, e.Command)
+	}
+	if e.Correlation != (eventstore.ID{}) {
+		ctx = eventstore.NewContext(ctx, &eventstore.Recorded{Event: eventstore.Event{
+			ID: e.ID, Correlation: e.Correlation, Causation: e.Causation, Metadata: e.Metadata,
+		}})
 	}
 	return t(ctx, c, e)
 }
