@@ -95,8 +95,12 @@
 //
 // A store needs no more of a connection than a transaction: neither prepared statements
 // with names, nor settings or locks of a session, whatever mode the pool has for
-// queries of others. Statements travel unnamed and in binary, in one round trip. So PgBouncer
+// queries of others. Statements travel unnamed and in binary. So PgBouncer
 // in transaction mode will do.
+//
+// An append takes one round trip, and so does a batch, an append to several streams and one under a
+// condition. With an inline func it takes three, and one more for each further append of a batch; a
+// [ReadModel] adds one before the handler and one after it.
 //
 // Each batch under way takes a connection, Options.Writers at most, and so does
 // each read. Besides, a store in which somebody waits keeps one connection outside of the
