@@ -20,8 +20,8 @@ import (
 	"github.com/levada-go/levada/projection"
 )
 
-// TestALoadThroughANodeThatDoesNotLeadIsNeverStale appends and loads in turns: of
-// direct gets some in a hundred would be stale.
+// TestALoadThroughANodeThatDoesNotLeadIsNeverStale appends, to one stream or to
+// two, and loads in turns: of direct gets some in a hundred would be stale.
 func TestALoadThroughANodeThatDoesNotLeadIsNeverStale(t *testing.T) {
 	t.Parallel()
 	pairs := 3000
@@ -41,19 +41,30 @@ func TestALoadThroughANodeThatDoesNotLeadIsNeverStale(t *testing.T) {
 	defer c.Close()
 	version := map[string]uint64{}
 	for i := range pairs {
-		stream := fmt.Sprintf("s-%d", i%10)
+		streams := []string{fmt.Sprintf("s-%d", i%10)}
 		writer := b
 		if i%2 == 0 {
 			writer = c // another node
 		}
-		version[stream] = must(t, writer, stream, driver.Any, 1).Version
-		info, err := b.Stream(t.Context(), stream)
-		require.NoError(t, err)
-		require.Equal(t, version[stream], info.Version)
-		list, err := b.ReadStream(t.Context(), stream, 0, driver.Backward, 3)
-		require.NoError(t, err)
-		require.Equal(t, version[stream], list[0].Version)
+		if i%4 < 3 {
+			version[streams[0]] = must(t, writer, streams[0], driver.Any, 1).Version
+		} else {
+			streams = append(streams, fmt.Sprintf("s-%d", (i+3)%10))
+			for k, r := range mustAll(t, writer, to(streams[0], driver.Any, 1), to(streams[1], driver.Any, 2)) {
+				version[streams[k]] = r.Version
+			}
+		}
+		for _, stream := range streams {
+			info, err := b.Stream(t.Context(), stream)
+			require.NoError(t, err)
+			require.Equal(t, version[stream], info.Version)
+			list, err := b.ReadStream(t.Context(), stream, 0, driver.Backward, 3)
+			require.NoError(t, err)
+			require.Equal(t, version[stream], list[0].Version)
+		}
 	}
+	chained(t, b)
+	require.Equal(t, pairs/4, entire(t, b))
 }
 
 func TestTwoHundredBatchesAtOnceAllSucceed(t *testing.T) {
