@@ -159,6 +159,15 @@ func like(t testing.TB, e Engine, d driver.Store) driver.Store {
 			driver.Checkpointer
 			driver.Leaser
 		}{base, e, e, e, e}
+	case "Lister Deleter Dater Checkpointer Leaser":
+		return struct {
+			plain
+			driver.Lister
+			driver.Deleter
+			driver.Dater
+			driver.Checkpointer
+			driver.Leaser
+		}{base, e, e, e, e, e}
 	case "Deleter Checkpointer Leaser":
 		return struct {
 			plain
