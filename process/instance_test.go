@@ -97,11 +97,11 @@ func TestHandlersMayKnowWhenItHappened(t *testing.T) {
 		l := job(t, typ, &world{})
 		began := time.Now()
 		l.happen(Began{"1", nil})
-		time.Sleep(time.Hour)
+		time.Sleep(time.Minute)
 		synctest.Wait()
 		l.happen(Met{[]string{"1"}}, Ended{"1"})
 		require.Len(t, times, 3)
-		for i, want := range []time.Duration{0, time.Hour, time.Hour} {
+		for i, want := range []time.Duration{0, time.Minute, time.Minute} {
 			require.WithinDuration(t, began.Add(want), times[i], time.Millisecond)
 		}
 	})
@@ -321,7 +321,7 @@ func TestHistoryTellsWhatHappened(t *testing.T) {
 		w := &world{}
 		typ := jobs()
 		typ.Routes[1] = process.On(func(e Went) string { return e.ID }, func(j *Job, e Went) []command.Command {
-			return []command.Command{process.After(time.Hour, Do{e.ID, "later"}), Do{e.ID, "now"}}
+			return []command.Command{process.After(time.Minute, Do{e.ID, "later"}), Do{e.ID, "now"}}
 		})
 		l := job(t, typ, w)
 		w.fail("now", true, errRefused)

@@ -21,13 +21,13 @@ func planning() *process.Type[Job] {
 	typ := jobs()
 	typ.Routes[0] = process.Start(func(e Began) string { return e.ID }, func(j *Job, e Began) (cmds []command.Command) {
 		for _, what := range e.Do {
-			cmds = append(cmds, process.After(time.Hour, Do{e.ID, what}))
+			cmds = append(cmds, process.After(time.Minute, Do{e.ID, what}))
 		}
 		return cmds
 	})
 	typ.Routes[1] = process.On(func(e Went) string { return e.ID }, func(j *Job, e Went) []command.Command {
 		if e.Do == "again" {
-			return []command.Command{process.After(time.Hour, Do{e.ID, "a"})}
+			return []command.Command{process.After(time.Minute, Do{e.ID, "a"})}
 		}
 		return []command.Command{process.Cancel(Do{e.ID, e.Do}), process.Cancel(Do{e.ID, "never set"})}
 	})
@@ -41,7 +41,7 @@ func TestTimersFireOnceAtTheirTime(t *testing.T) {
 		l := job(t, planning(), w)
 		l.happen(Began{"1", []string{"a", "b"}})
 		require.Len(t, l.read("1").Timers, 2)
-		time.Sleep(time.Hour - time.Millisecond)
+		time.Sleep(time.Minute - time.Millisecond)
 		synctest.Wait()
 		require.Empty(t, w.did(), "not before")
 		time.Sleep(time.Second)
@@ -49,7 +49,7 @@ func TestTimersFireOnceAtTheirTime(t *testing.T) {
 		require.ElementsMatch(t, []string{"a", "b"}, w.did())
 		require.Empty(t, l.read("1").Timers)
 		require.Equal(t, []string{"handled", "handled", "handled"}, l.history("1"))
-		time.Sleep(2 * time.Hour)
+		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		require.Len(t, w.asked, 2)
 	})
@@ -62,7 +62,7 @@ func TestTimersSurviveRestarts(t *testing.T) {
 		l := job(t, planning(), w)
 		l.happen(Began{"1", []string{"a"}})
 		require.NoError(t, l.stop())
-		time.Sleep(2 * time.Hour)
+		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		require.Empty(t, w.did())
 		l.run()
@@ -84,13 +84,13 @@ func TestTimersAreTakenBack(t *testing.T) {
 		l := job(t, planning(), w)
 		l.happen(Began{"1", []string{"a", "b"}}, Began{"2", []string{"c"}}, Began{"3", []string{"a"}})
 		l.happen(Went{"1", "a"}, Ended{"2"})
-		time.Sleep(time.Hour / 2)
+		time.Sleep(time.Minute / 2)
 		synctest.Wait()
 		l.happen(Went{"3", "again"})
-		time.Sleep(time.Hour/2 + time.Second)
+		time.Sleep(time.Minute/2 + time.Second)
 		synctest.Wait()
 		require.ElementsMatch(t, []string{"end", "b"}, w.did(), "a was cancelled, c ended with its instance, 3 was put off")
-		time.Sleep(time.Hour / 2)
+		time.Sleep(time.Minute / 2)
 		synctest.Wait()
 		require.ElementsMatch(t, []string{"end", "b", "a"}, w.did())
 	})
@@ -102,16 +102,16 @@ func TestWhatBecomesOfATimersCommand(t *testing.T) {
 		w := &world{}
 		typ := planning()
 		typ.Routes = append(typ.Routes, process.Refused(func(j *Job, c Do, err error) []command.Command {
-			return []command.Command{Do{c.ID, "instead"}, process.After(time.Hour, Do{c.ID, "later"})}
+			return []command.Command{Do{c.ID, "instead"}, process.After(time.Minute, Do{c.ID, "later"})}
 		}))
 		l := job(t, typ, w)
 		w.fail("a", true, errRefused)
 		w.fail("b", false, errBroken)
 		l.happen(Began{"1", []string{"a", "b"}})
-		time.Sleep(time.Hour + time.Second)
+		time.Sleep(time.Minute + time.Second)
 		synctest.Wait()
 		require.ElementsMatch(t, []string{"instead", "b"}, w.did())
-		time.Sleep(time.Hour)
+		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.ElementsMatch(t, []string{"instead", "b", "later"}, w.did())
 	})
@@ -126,7 +126,7 @@ func TestATimerComesDueWhileTheInstanceIsStuck(t *testing.T) {
 		l := job(t, typ, w)
 		w.fail("x", true, errRefused)
 		l.happen(Began{"1", []string{"a"}}, Met{[]string{"1"}})
-		time.Sleep(2 * time.Hour)
+		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		require.Empty(t, w.did())
 		require.Equal(t, 1, l.read("1").Waiting)
@@ -186,7 +186,7 @@ func TestTimersOfSeveralNodesFireOnce(t *testing.T) {
 			require.NoError(t, l.group.Wait(t.Context(), head), "either knows when both have handled everything")
 		}
 		require.NoError(t, a.stop())
-		time.Sleep(time.Hour + 10*time.Second)
+		time.Sleep(time.Minute + 10*time.Second)
 		synctest.Wait()
 		require.ElementsMatch(t, want, w.did(), "b took over")
 		require.Len(t, w.asked, 9)
