@@ -103,6 +103,15 @@ func (s *Stream[T]) do(op render.Op, items []T) {
 		places[s.id(item)] = len(rows)
 		rows = append(rows, item)
 	}
+	// Of what goes into a list that was just emptied, that beyond the limit would be sent for nothing.
+	if n := len(s.ops); op.Kind == render.StreamInsert && n > 0 && s.ops[n-1].Kind == render.StreamReset {
+		if over := len(rows) - op.Limit; op.Limit > 0 && over > 0 {
+			rows = rows[:op.Limit]
+		}
+		if over := len(rows) + op.Limit; op.Limit < 0 && over > 0 {
+			rows = rows[over:]
+		}
+	}
 	op.Rows = len(rows)
 	s.add(op, rows)
 }

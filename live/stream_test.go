@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -300,3 +301,16 @@ func TestWhoChecksFramesSeesWhatTheBrowserHas(t *testing.T) {
 
 // screenOf returns the instance of a connected page.
 func screenOf(s *logPage) instance { return s.ctx.session.instance }
+
+func TestAStreamThatIsFilledSendsNoMoreThanItsLimit(t *testing.T) {
+	t.Parallel()
+	for limit, want := range map[int][]int{3: {0, 1, 2}, -3: {7, 8, 9}, 0: {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, 20: {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}} {
+		s := NewStream(&Ctx{session: &session{}}, func(i int) string { return strconv.Itoa(i) })
+		s.Limit(limit)
+		s.Reset()
+		s.Append(0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
+		require.Equal(t, want, s.rows, limit)
+		s.Append(10, 11, 12, 13)
+		require.Len(t, s.rows, len(want)+4, "what is there now is the browser's to say")
+	}
+}

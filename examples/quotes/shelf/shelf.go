@@ -51,6 +51,8 @@ type Shelf struct {
 	Rows      *sync.Source[string, Row]
 	Remarks   *sync.Source[string, Remark]
 	Talk      *sync.Source[string, []string] // by quote: the ids of the remarks on it, the newest first
+
+	model *projection.Memory[model]
 }
 
 // Open returns a Shelf on a store. It needs [levada.App.Run] to be of use.
@@ -64,7 +66,7 @@ func Open(store *eventstore.Store, log *slog.Logger) (*Shelf, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Shelf{App: app}
+	s := &Shelf{App: app, model: &m}
 	var faults [5]error
 	s.Favourite, faults[0] = sync.Aggregates(store, quote.Favourites, func(f *quote.Favourite, _ sync.At) (string, bool) {
 		return f.Quote, true
@@ -88,6 +90,12 @@ func Open(store *eventstore.Store, log *slog.Logger) (*Shelf, error) {
 		Row:    (*model).talk,
 	})
 	return s, errors.Join(faults[:]...)
+}
+
+// Count returns how many quotes there are.
+func (s *Shelf) Count() (n int) {
+	s.model.View(func(m *model, _ eventstore.Position) { n = len(m.rows) })
+	return n
 }
 
 // saidAbout returns the quote that a remark is on.

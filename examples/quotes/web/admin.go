@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"strconv"
 
 	"github.com/levada-go/levada/command"
 	"github.com/levada-go/levada/eventstore"
@@ -17,6 +18,7 @@ type admin struct {
 	People people
 	Rows   []shelf.Row
 	Said   string
+	Number int // of the page, from 1, the newest quotes first
 
 	site   *Site
 	list   *sync.Binding
@@ -46,10 +48,18 @@ func (site *Site) admin() *live.View[admin] {
 	v := &live.View[admin]{
 		Template: load("admin.html"),
 		Mount: func(ctx *live.Ctx, s *admin) error {
-			s.site, s.drafts = site, map[string]*draft{}
+			s.site, s.drafts, s.Number = site, map[string]*draft{}, 1
 			ctx.Title("Correct the quotes")
 			s.list = sync.All(ctx, &s.Rows, site.shelf.Rows)
 			return s.People.join(ctx, site.presence)
+		},
+		Params: func(ctx *live.Ctx, s *admin) error {
+			n, err := strconv.Atoi(ctx.URL().Query().Get("page"))
+			if err != nil || n < 1 || n > 1_000_000 {
+				n = 1
+			}
+			s.Number = n
+			return nil
 		},
 		Leave: func(s *admin) { s.People.leave() },
 	}
@@ -64,10 +74,27 @@ func (site *Site) admin() *live.View[admin] {
 // Stale reports whether the list could not be read.
 func (s *admin) Stale() bool { return s.list.Err() != nil }
 
-// Forms returns the forms in the order of the list.
+// pageSize is how many forms there are on a page.
+const pageSize = 30
+
+// Pages returns how many pages there are.
+func (s *admin) Pages() int { return max(1, (len(s.Rows)+pageSize-1)/pageSize) }
+
+// Newer and Older return the numbers of the pages beside this one, 0 for none.
+func (s *admin) Newer() int { return min(s.Number, s.Pages()+1) - 1 }
+func (s *admin) Older() int {
+	if s.Number < s.Pages() {
+		return s.Number + 1
+	}
+	return 0
+}
+
+// Forms returns the forms of the page in the order of the list.
 func (s *admin) Forms() []form {
-	forms := make([]form, 0, len(s.Rows))
-	for _, row := range s.Rows {
+	from := min((s.Number-1)*pageSize, len(s.Rows))
+	rows := s.Rows[from:min(from+pageSize, len(s.Rows))]
+	forms := make([]form, 0, len(rows))
+	for _, row := range rows {
 		f := form{Row: row, Mine: wording{row.Author, row.Content}, Base: row.Version}
 		if d := s.drafts[row.ID]; d != nil {
 			wrong := quote.Check(d.Author, d.Content)

@@ -25,6 +25,7 @@ type home struct {
 	Quote     shelf.Quote
 	Remarks   []shelf.Remark
 	List      *live.Stream[shelf.Row]
+	Full      bool // there were more than are shown when the page came
 
 	Past  *shelf.Moment // what the scrubber shows, nil for now
 	Said  string        // for those who listen to the page
@@ -43,6 +44,7 @@ func (site *Site) home() *live.View[home] {
 		Mount: func(ctx *live.Ctx, s *home) error {
 			s.site = site
 			s.List = live.NewStream(ctx, rowID)
+			s.List.Limit(maxRows)
 			return s.People.join(ctx, site.presence)
 		},
 		Params: params,
@@ -59,11 +61,15 @@ func (site *Site) home() *live.View[home] {
 	return v
 }
 
+// maxRows is how many quotes of the collection a page shows, the newest.
+const maxRows = 100
+
 func rowID(r shelf.Row) string { return "row-" + r.ID }
 
 // follow binds all that the page shows. From here on it is current.
 func (s *home) follow(ctx *live.Ctx) {
 	shelf := s.site.shelf
+	s.Full = shelf.Count() > maxRows
 	s.states = []*sync.Binding{
 		sync.One(ctx, &s.Favourite, shelf.Favourite, place).OnChange(func() { s.show(ctx) }),
 		sync.Stream(ctx, s.List, shelf.Rows, rowID),

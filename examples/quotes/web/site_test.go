@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -316,4 +317,38 @@ func TestNamesSayNothingOfTheSession(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, nameOf("a"), nameOf("a"))
 	require.Len(t, strings.Fields(nameOf("secret")), 2)
+}
+
+func TestManyQuotesAreShownAFewAtATime(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		const many = 10_000
+		for i := range many {
+			_, err := w.shelf.Dispatch(t.Context(), quote.Add{ID: fmt.Sprint("q", i), Content: fmt.Sprintf("Number %d.", i)})
+			require.NoError(t, err)
+		}
+		require.NoError(t, w.shelf.Ready(t.Context()))
+		require.Greater(t, w.shelf.Count(), many)
+
+		ann := livetest.Open(t, w, "/")
+		ann.WaitFor("#rows li:first-child:contains(\"Number 9999.\")")
+		require.Equal(t, maxRows, ann.Count("#rows li"))
+		require.True(t, ann.Has(".more a[href='/admin?page=2']"))
+		_, err := w.shelf.Dispatch(t.Context(), quote.Add{ID: "newest", Content: "The newest."})
+		require.NoError(t, err)
+		ann.WaitFor("#rows li:first-child:contains(\"newest\")")
+		require.Equal(t, maxRows, ann.Count("#rows li"))
+
+		bob := livetest.Open(t, w, "/admin?page=2")
+		require.Equal(t, pageSize, bob.Count("form.edit"))
+		bob.Click(".pages a:contains(\"Older\")")
+		require.Contains(t, bob.Text(".pages"), "Page 3 of 334")
+		bob = livetest.Open(t, w, "/admin?page=334")
+		require.Equal(t, (many+1+10)%pageSize, bob.Count("form.edit"))
+		require.False(t, bob.Has(".pages a:contains(\"Older\")"))
+		bob = livetest.Open(t, w, "/admin?page=999")
+		require.Zero(t, bob.Count("form.edit"))
+		require.True(t, bob.Has(".none"))
+		bob.Click(".pages a:contains(\"Newer\")")
+		require.Contains(t, bob.Text(".pages"), "Page 334 of 334")
+	})
 }
