@@ -81,15 +81,16 @@ func Instances(ctx context.Context, s *eventstore.Store, name string, status Sta
 // streams lists the streams of a category, however the driver can.
 func streams(ctx context.Context, s *eventstore.Store, category string) iter.Seq2[eventstore.StreamInfo, error] {
 	return func(yield func(eventstore.StreamInfo, error) bool) {
+		listed := true
 		for info, err := range s.Streams(ctx, category) {
-			if errors.Is(err, eventstore.ErrUnsupported) {
+			if listed = !errors.Is(err, eventstore.ErrUnsupported); !listed {
 				break
 			}
 			if !yield(info, err) || err != nil {
 				return
 			}
 		}
-		if _, err := s.Categories(ctx); !errors.Is(err, eventstore.ErrUnsupported) {
+		if listed {
 			return
 		}
 		seen := map[eventstore.StreamName]bool{}
