@@ -6,7 +6,8 @@ import "errors"
 var (
 	// ErrConfig reports a JetStream stream that is there and cannot be a store: its
 	// configuration loses events, or lacks what the store needs. The message names
-	// each setting. Nothing was changed.
+	// each setting. It also reports a server that is too old, and a stream of another
+	// name that has the store's subjects. Nothing was changed.
 	ErrConfig = errors.New("natsstore: unfit configuration")
 	// ErrNotStore reports a JetStream stream that holds something else, or a
 	// message in a store that is not of this package.

@@ -94,7 +94,8 @@ const (
 // A stream of that name that is there is checked, not changed: ErrConfig,
 // ErrNotStore, ErrNewerFormat. The servers must be of version 2.12 or later.
 // While a cluster has no leader, or not enough servers for the replicas, Open
-// tries again until ctx is done or Options.Timeout has passed.
+// tries again until ctx is done or Options.Timeout has passed. A user who may not
+// read or write the log gets nats.ErrPermissionViolation, with the subject.
 func Open(ctx context.Context, nc *nats.Conn, opt *Options) (*eventstore.Store, error) {
 	return portable(opt)(OpenDriver(ctx, nc, opt))
 }
