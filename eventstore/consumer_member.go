@@ -22,6 +22,8 @@ import (
 //	             ▲         ▲                               │ Ack
 //	             │         └───────── base, done ◄─────────┘──► checkpoint, by compare-and-set under the fence
 //	leases ──► partitions
+//
+// What several members of a process read is read once, see [tail] and [catchUps]; each has its own cursor.
 type member struct {
 	s           *Store
 	c           Consumer
