@@ -26,7 +26,7 @@ func signUps(tags *eventstore.TagStore) command.Target {
 			if user != "" {
 				return nil, ErrTaken
 			}
-			event := eventstore.Event{Data: Registered{c.User, c.Name}, Tags: []string{nameTag(c.Name)}, Metadata: e.Metadata}
+			event := eventstore.Event{Data: Registered(c), Tags: []string{nameTag(c.Name)}, Metadata: e.Metadata}
 			return []eventstore.To{{Stream: eventstore.Stream("user", c.User), Event: event}}, nil
 		})
 		return command.Result{Position: pos, Refused: errors.Is(err, ErrTaken)}, err

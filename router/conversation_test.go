@@ -30,15 +30,15 @@ func TestWhatAFuncDoesBelongsToItsCommand(t *testing.T) {
 	r.Handle(
 		router.Func(func(ctx context.Context, c ring, e *command.Envelope) (command.Result, error) {
 			envelopes = append(envelopes, e)
-			at, err := s.Append(ctx, "bell", eventstore.Any, eventstore.Event{Data: rung{c.Bell}})
+			at, err := s.Append(ctx, "bell", eventstore.Any, eventstore.Event{Data: rung(c)})
 			return command.Result{Position: at.Position}, err
 		}),
 		router.Func(func(ctx context.Context, c ringTwice, e *command.Envelope) (command.Result, error) {
 			envelopes = append(envelopes, e)
-			if _, err := command.Dispatch(ctx, &r, ring{c.Bell}); err != nil {
+			if _, err := command.Dispatch(ctx, &r, ring(c)); err != nil {
 				return command.Result{}, err
 			}
-			return command.Dispatch(ctx, &r, ring{c.Bell})
+			return command.Dispatch(ctx, &r, ring(c))
 		}),
 	)
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
