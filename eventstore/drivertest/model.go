@@ -253,11 +253,11 @@ var errRefused = errors.New("refused")
 
 // drawFn returns what takes part in an append, nil if nothing does, and the error that it will
 // return. told returns the calls.
-func (w *world) drawFn(t *rapid.T) (fn func(any, []driver.Recorded) error, refuses error, told func() [][]driver.Recorded) {
+func (w *world) drawFn(t *rapid.T) (fn func(any, []driver.Recorded) error, told func() [][]driver.Recorded, refuses error) {
 	var calls [][]driver.Recorded
 	told = func() [][]driver.Recorded { return calls }
 	if _, ok := as[driver.Inliner](w.d); !ok || rapid.Bool().Draw(t, "alone") {
-		return nil, nil, told
+		return nil, told, nil
 	}
 	if rapid.IntRange(0, 2).Draw(t, "refuse") == 0 {
 		refuses = errRefused
@@ -265,7 +265,7 @@ func (w *world) drawFn(t *rapid.T) (fn func(any, []driver.Recorded) error, refus
 	return func(_ any, list []driver.Recorded) error {
 		calls = append(calls, slices.Clone(list))
 		return refuses
-	}, refuses, told
+	}, told, refuses
 }
 
 // told checks that what took part in an append was told once of the last n events of the model.
@@ -286,7 +286,7 @@ func (w *world) appendAtomic(t *rapid.T) {
 			return n > most
 		})
 	}
-	fn, refuses, told := w.drawFn(t)
+	fn, told, refuses := w.drawFn(t)
 	results, err := has[driver.Atomic](w).AppendAtomic(w.ctx, list, fn)
 	for _, a := range list {
 		if l := w.line(a.Stream); l.purged || !l.holds(a.Expected) {
@@ -490,7 +490,7 @@ func (w *world) appendIf(t *rapid.T) {
 		list = append(list, driver.StreamEvent{Stream: stream, Event: drawEvent(t, stream)})
 		purged = purged || w.line(stream).purged
 	}
-	fn, refuses, told := w.drawFn(t)
+	fn, told, refuses := w.drawFn(t)
 	r := has[driver.Conditional](w).AppendIf(w.ctx, items, after, list, fn)
 	if purged && errors.Is(r.Err, driver.ErrStreamDeleted) {
 		require.Empty(t, told(), "fn is not called for what cannot be made")
