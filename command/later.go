@@ -39,7 +39,8 @@ func (w Withdraw) AggregateID() string { return w.Key }
 // DispatchAt with that key replaces it: the same call repeated keeps one command. Meta is
 // kept for the command's events, which belong to the conversation of ctx. At and Wait
 // cannot be kept and are refused with an eventstore.ErrInvalid, as is a command whose type has
-// no stored name with the scheduler. If h leads to no scheduler the error is an ErrNoScheduler.
+// no stored name with the scheduler. A command about somebody who was erased is an
+// eventstore.ErrErased; if they are erased later it is not dispatched. If h leads to no scheduler the error is an ErrNoScheduler.
 func DispatchAt(ctx context.Context, h Handler, t time.Time, cmd Command, opts ...Option) (Result, error) {
 	if cmd == nil {
 		return Result{}, fmt.Errorf("command: %w: nil command", eventstore.ErrInvalid)

@@ -19,7 +19,9 @@ import (
 // modified once in use.
 //
 // The zero value of S is the state of an instance that begins. S is kept as JSON: what JSON
-// would drop or not restore is refused when the process is added to a Group.
+// would drop or not restore is refused when the process is added to a Group. Where the store has a Sealer S is sealed: by its own
+// tags, or else for all whose data was in the events that the instance has handled; once one of them is erased, it is made anew of what is left of
+// the events, by the routes, and the instance goes on.
 type Type[S any] struct {
 	// Name is unique among the processes of the store, and for ever. It is UTF-8 of
 	// 1 to 100 bytes without dashes, slashes and control characters, and does not start with "$".
