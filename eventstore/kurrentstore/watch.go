@@ -224,9 +224,9 @@ func (w *watch) follow(ctx context.Context, n *node, ok func()) error {
 	defer w.confirm(false)
 	return w.d.g.subscribe(leaderOnly(sub), n, func() {
 		ok()
-		w.confirm(true)
-		// What was appended before it began.
+		// What was appended before it began. Until that is known it tells of nothing else.
 		w.d.findHead(sub)
+		w.confirm(true)
 	}, func(e *recorded) {
 		if _, ok := visible(e); ok {
 			w.tell(e.GetCommitPosition())
