@@ -97,7 +97,7 @@ func TestALockedElementDoesNotFlickerBack(t *testing.T) {
 	relay := browsertest.NewRelay(t, address(url))
 	ann := open(t, relay.URL+"/clock")
 	relay.Delay(150 * time.Millisecond) // 300 ms there and back
-	w.tick(t, 20*time.Millisecond)
+	w.tick(t, 20*time.Millisecond, 0)
 	ann.Wait(`+document.querySelector("#ticks").textContent > 0`)
 	ann.Run(`seen = []; new MutationObserver(() => seen.push(inc.textContent)).observe(inc, { subtree: true, childList: true, characterData: true }); 0`)
 	ann.Run(`before = +ticks.textContent; inc.click()`)
@@ -265,7 +265,7 @@ func TestALargeTableMovesUnderTheUser(t *testing.T) {
 	w := &world{}
 	ann := open(t, serve(t, w)+"/table")
 	require.Equal(t, 1000, ann.Count("#rows tr"))
-	stop := w.tick(t, 50*time.Millisecond)
+	stop := w.tick(t, 50*time.Millisecond, 60)
 	ann.Type("#in-500", "abc")
 	ann.Run(`field = document.querySelector("#in-500"); field.setSelectionRange(1, 2); mark = document.querySelector("#row-3"); 0`)
 	ann.Wait(`+ticks.textContent >= 20`)
