@@ -416,8 +416,6 @@ func TestInlineFuncsTakePartInAppendsToSeveralStreams(t *testing.T) {
 	}
 }
 
-func append2[T any](list []T, v T) []T { return append(list, v) }
-
 func TestTransfersAtOnceKeepTheSum(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

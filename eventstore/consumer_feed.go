@@ -89,7 +89,7 @@ func (m *member) catchUp(p *partition) {
 func (m *member) follow(ctx context.Context, after Position, fn func(Batch[*Recorded]) bool) {
 	defer func() {
 		if p := recover(); p != nil {
-			m.fail(fmt.Errorf("By or Keys panicked: %v\n%s", p, debug.Stack()))
+			m.fail(fmt.Errorf("the consumer's By or Keys panicked: %v\n%s", p, debug.Stack()))
 		}
 	}()
 	for pause := tickTime; ; pause = min(2*pause, m.c.Lease) {
