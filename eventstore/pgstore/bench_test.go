@@ -124,7 +124,7 @@ func BenchmarkRead(b *testing.B) {
 }
 
 // BenchmarkAtomic appends to two streams, at once and one after the other. An operation
-// is two events.
+// is both, four events.
 func BenchmarkAtomic(b *testing.B) {
 	workload.Atomic(b, newBench(b, 8).open(b, Options{NoListen: true}))
 }

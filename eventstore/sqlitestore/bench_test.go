@@ -150,7 +150,7 @@ func BenchmarkRead(b *testing.B) {
 }
 
 // BenchmarkAtomic appends to two streams, at once and one after the other. An operation
-// is two events.
+// is both, four events.
 func BenchmarkAtomic(b *testing.B) { workload.Atomic(b, openTest(b, nil)) }
 
 // BenchmarkTarget appends from 256 callers while a projection follows, which
