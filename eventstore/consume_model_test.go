@@ -108,6 +108,16 @@ type process struct {
 	members atomic.Int32
 }
 
+// begin adds a member, unless the process has ended.
+func (p *process) begin() bool {
+	for {
+		n := p.members.Load()
+		if n == 0 || p.members.CompareAndSwap(n, n+1) {
+			return n > 0
+		}
+	}
+}
+
 func (p *process) end() {
 	if p.members.Add(-1) == 0 {
 		p.store.Close()
@@ -133,7 +143,7 @@ func (c *consuming) append(key string) {
 // join adds a member: of the process that another one is in, or of one of its own.
 func (c *consuming) join(perfect bool, beside *consumingMember) {
 	m := &consumingMember{done: make(chan struct{})}
-	if beside != nil && beside.members.Add(1) > 1 {
+	if beside != nil && beside.begin() {
 		m.process = beside.process
 	} else { // or that one has ended
 		m.process = &process{cable: newCable(c.t, c.engine)}
