@@ -257,7 +257,7 @@ func (c *config) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 			}
 		})
 	}
-	fmt.Fprintf(stdout, "The exchange is open at %s\nEvents are kept in %s. Ctrl-C closes it.\n", pageURL(c.addr, l.Addr()), c.place)
+	fmt.Fprintf(stdout, "Events are kept in %s.\nThe exchange is open at %s\nCtrl-C closes it.\n", c.place, pageURL(c.addr, l.Addr()))
 
 	<-ctx.Done()
 	fmt.Fprintln(stdout, "Closing. Ctrl-C again ends it at once.")
