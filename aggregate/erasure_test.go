@@ -188,7 +188,7 @@ type give struct{ User, Name string }
 func (c give) AggregateID() string { return "1" }
 
 func (c give) Execute(badge) ([]aggregate.Event[badge], error) {
-	return []aggregate.Event[badge]{named{c.User, c.Name}, granted{}}, nil
+	return []aggregate.Event[badge]{named(c), granted{}}, nil
 }
 
 // What is left of a snapshot with tags is enough, also where the events are gone.
