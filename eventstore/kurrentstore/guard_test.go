@@ -180,6 +180,9 @@ func TestTheStoreGoesOnAfterTheServerWasDown(t *testing.T) {
 	require.NoError(t, read())
 	_, err := d.Head(ctx)
 	require.NoError(t, err)
+	// A failure in the middle of a call has the client search; one that it sees before it calls has not.
+	server.Inject(esdbdev.Fault{Method: esdbdev.MethodRead, Times: 1})
+	require.Error(t, read())
 	server.Stop()
 	require.Eventually(t, dead, 30*time.Second, time.Millisecond, "it notices, it searches, and it is dead")
 	_, err = d.Head(ctx)
