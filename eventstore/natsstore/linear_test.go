@@ -2,6 +2,7 @@ package natsstore
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -15,10 +16,18 @@ import (
 	"github.com/levada-go/levada/internal/natstest"
 )
 
-// process opens a store through a connection of its own, as another process would.
+// process opens a store through a connection of its own, as another process would. One that
+// finds no leader in time is started again, as whatever runs it does.
 func process(t testing.TB, nodes *natstest.Nodes, name string, replicas int) *store {
 	t.Helper()
-	s, err := open(t.Context(), nodes.Connect(t), &Options{Name: name, Replicas: replicas, Timeout: 20 * time.Second})
+	var s *store
+	var err error
+	for range 5 {
+		s, err = open(t.Context(), nodes.Connect(t), &Options{Name: name, Replicas: replicas, Timeout: 20 * time.Second})
+		if !errors.Is(err, context.DeadlineExceeded) {
+			break
+		}
+	}
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
