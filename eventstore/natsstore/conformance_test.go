@@ -138,13 +138,7 @@ func TestConformanceOnOneServer(t *testing.T) {
 	t.Parallel()
 	nodes := natstest.Shared(t, 1)
 	nc := nodes.Connect(t)
-	h := harness(func(testing.TB) (*natstest.Nodes, *nats.Conn) { return nodes, nc }, 1)
-	if raceEnabled && !soak() {
-		// Two handles share no memory, so that the race detector sees no more with them
-		// than with one. Without it all of this runs with two, and on a cluster.
-		h.Peer = nil
-	}
-	drivertest.Run(t, h)
+	drivertest.Run(t, harness(func(testing.TB) (*natstest.Nodes, *nats.Conn) { return nodes, nc }, 1))
 }
 
 func TestConformanceOnACluster(t *testing.T) {

@@ -91,7 +91,7 @@ func TestWhatBackPointersFindIsWhatAFullScanFinds(t *testing.T) {
 		start, _, err := s.lastSeq(t.Context())
 		require.NoError(rt, err)
 		names := []string{fmt.Sprintf("a-%d", round), fmt.Sprintf("b-%d", round), fmt.Sprintf("$c-%d", round)}
-		for range rapid.IntRange(1, 8).Draw(rt, "steps") {
+		for range rapid.IntRange(1, 15).Draw(rt, "steps") {
 			name := rapid.SampledFrom(names).Draw(rt, "stream")
 			if rapid.IntRange(0, 3).Draw(rt, "several streams") == 0 {
 				var as []driver.Append

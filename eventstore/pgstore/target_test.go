@@ -679,9 +679,6 @@ func TestEveryEventCountsOnceThoughConnectionsAreLost(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		ctx := context.Background()
 		run := made.Add(1)
-		if raceEnabled && run > 30 {
-			return // enough, at that speed
-		}
 		name := fmt.Sprint("rows", run)
 		models := make([]*ReadModel, rapid.IntRange(1, 2).Draw(rt, "groups"))
 		var groups []*projection.Group
