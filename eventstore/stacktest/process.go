@@ -83,11 +83,7 @@ func (p *process) close() {
 	p.mu.Unlock()
 	r.stop()
 	r.work.Wait()
-	err := r.store.Close()
-	if errors.Is(err, context.DeadlineExceeded) && p.opt.Fault != nil {
-		return // the store is away, and what was under way has said that its outcome is unknown
-	}
-	if err != nil && !errors.Is(err, errCut) {
+	if err := r.store.Close(); err != nil && !errors.Is(err, errCut) {
 		p.fault("process %d: closing: %v", p.id, err)
 	}
 }
