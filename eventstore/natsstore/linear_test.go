@@ -2,6 +2,7 @@ package natsstore
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -103,7 +104,19 @@ func TestEverythingAboveTheStoreWhileServersEnd(t *testing.T) {
 	name := fresh()
 	process(t, nodes, name, 3)
 	stacktest.Run(t, stacktest.Options{
-		Open: func(t testing.TB) driver.Store { return process(t, nodes, name, 3) },
+		Open: func(t testing.TB) driver.Store {
+			nc := nodes.Connect(t)
+			for {
+				// What an append waits at most is less than a store takes to close.
+				s, err := open(t.Context(), nc, &Options{Name: name, Replicas: 3, Timeout: 5 * time.Second})
+				if errors.Is(err, context.DeadlineExceeded) && t.Context().Err() == nil {
+					continue // there is no leader yet
+				}
+				require.NoError(t, err)
+				t.Cleanup(func() { require.NoError(t, s.Close()) })
+				return s
+			}
+		},
 		Fault: func(ctx context.Context) {
 			for range times {
 				rest(ctx, between)
